@@ -1,0 +1,65 @@
+"""Curve fitting by gradient descent that you can watch.
+
+The names are handed on lazily: `from gd_lightning import fit` imports torch, and not Lightning.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gd_lightning.callbacks import PredictionPlots, RunReport, StepProgressBar
+    from gd_lightning.curve import Curve
+    from gd_lightning.data import NoisySeries, Table
+    from gd_lightning.errors import InputError
+    from gd_lightning.fitting import fit
+    from gd_lightning.functions import cubic, linear, quadratic
+    from gd_lightning.losses import mse, rmse
+    from gd_lightning.module import CurveFit
+    from gd_lightning.optim import SGD, UpdateRule
+    from gd_lightning.result import FitResult
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "callbacks": ("PredictionPlots", "RunReport", "StepProgressBar"),
+    "curve": ("Curve",),
+    "data": ("NoisySeries", "Table"),
+    "errors": ("InputError",),
+    "fitting": ("fit",),
+    "functions": ("cubic", "linear", "quadratic"),
+    "losses": ("mse", "rmse"),
+    "module": ("CurveFit",),
+    "optim": ("SGD", "UpdateRule"),
+    "result": ("FitResult",),
+}
+
+__all__ = [
+    "SGD",
+    "Curve",
+    "CurveFit",
+    "FitResult",
+    "InputError",
+    "NoisySeries",
+    "PredictionPlots",
+    "RunReport",
+    "StepProgressBar",
+    "Table",
+    "UpdateRule",
+    "cubic",
+    "fit",
+    "linear",
+    "mse",
+    "quadratic",
+    "rmse",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"gd_lightning.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

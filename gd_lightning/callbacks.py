@@ -1,0 +1,232 @@
+"""When to draw, when to show progress, and what a run leaves behind."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.optim import Optimizer
+
+from gd_lightning.descent import DIVERGED
+from gd_lightning.errors import InputError
+from gd_lightning.losses import rmse
+from gd_lightning.module import CurveFit
+from gd_lightning.plots import Frame, film_strip, prediction_figure
+from gd_lightning.report import card, is_round, terminal_report
+from gd_lightning.result import FitResult
+
+__all__ = ["PredictionPlots", "RunReport", "StepProgressBar"]
+
+
+def run_folder(trainer: Trainer) -> Path | None:
+    """The folder of the run, `lightning_logs/version_N`; none where the run has no logger."""
+    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
+
+
+def log_figure(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
+    """Hand a figure to TensorBoard, where that is a logger of the run."""
+    for logger in trainer.loggers:
+        if isinstance(logger, TensorBoardLogger):
+            # close=True would import pyplot to close a figure that pyplot never knew
+            logger.experiment.add_figure(tag, figure, step, close=False)
+
+
+class PredictionPlots(Callback):
+    """Draws predictions against data: chosen steps to TensorBoard, the last one and a film strip as PNG files.
+
+    Step k means after k steps, so that 0 is before training. The run's folder receives `prediction.png` and
+    `film_strip.png`.
+
+    Args:
+        every_n_steps: draw each n-th step; the round ones 0, 1, 2, 5, 10, 20, 50, ... unless given. The
+            first and the last are drawn always.
+        film_strip: the steps that the film strip shows; the article shows six.
+        ylim: range of the y axis; chosen from what is drawn unless given.
+    """
+
+    def __init__(
+        self,
+        every_n_steps: int | None = None,
+        film_strip: Sequence[int] = (1, 2, 3, 4, 5, 6),
+        ylim: tuple[float, float] | None = None,
+    ) -> None:
+        if every_n_steps is not None and every_n_steps < 1:
+            raise InputError(f"plots.every_n_steps: given {every_n_steps}, expected at least 1")
+        if any(step < 0 for step in film_strip):
+            raise InputError(f"plots.film_strip: given {list(film_strip)}, expected steps of 0 or more")
+        self.every_n_steps = every_n_steps
+        self.film_strip = sorted(set(film_strip))
+        self.ylim = ylim
+        self.frames: dict[int, list[float]] = {}
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        step = trainer.global_step
+        self._keep_frame(step, pl_module)
+        n = self.every_n_steps
+        if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
+            log_figure(trainer, "prediction", self._prediction(pl_module, f"step {step}"), step)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        step = trainer.global_step
+        diverged = pl_module.descent.status == DIVERGED
+        if not diverged:
+            self._keep_frame(step, pl_module)
+        folder = run_folder(trainer)
+        if folder is None or not trainer.is_global_zero:
+            return
+        last = self._prediction(pl_module, f"diverged at step {step}; the step before" if diverged else f"step {step}")
+        log_figure(trainer, "prediction", last, step)
+        last.savefig(folder / "prediction.png")
+        if self.frames:
+            strip = self._film_strip(pl_module)
+            log_figure(trainer, "film_strip", strip, step)
+            strip.savefig(folder / "film_strip.png")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"frames": self.frames}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.frames = state_dict["frames"]
+
+    def _keep_frame(self, step: int, module: LightningModule) -> None:
+        if step in self.film_strip:
+            self.frames[step] = module.curve.params.tolist()
+
+    def _prediction(self, module: LightningModule, moment: str) -> Figure:
+        t, targets = module.series()
+        preds, start = self._evaluate(module, module.curve.params), self._evaluate(module, module.curve.initial_params)
+        title = f"{module.curve.function_name}, {moment}: RMSE {rmse(preds, targets):.4g}"
+        return prediction_figure(t, targets, preds, start, title=title, labels=labels(module), ylim=self.ylim)
+
+    def _film_strip(self, module: LightningModule) -> Figure:
+        t, targets = module.series()
+        frames = []
+        for step, values in sorted(self.frames.items()):
+            preds = self._evaluate(module, torch.tensor(values).to(module.curve.params))
+            after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+            frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.2f}", preds))
+        start = self._evaluate(module, module.curve.initial_params)
+        title = f"{module.curve.equation}, lr = {module.lr:g}"
+        return film_strip(t, targets, frames, start, title=title, labels=labels(module), ylim=self.ylim)
+
+    @torch.no_grad()
+    def _evaluate(self, module: LightningModule, params: torch.Tensor) -> torch.Tensor:
+        return module.curve.evaluate(module.series()[0], params)
+def labels(module: LightningModule) -> tuple[str, str]:
+    """What to write on the axes: the data's own names where it has any."""
+    names: tuple[str, str] = getattr(getattr(module.trainer, "datamodule", None), "labels", ("t", "y"))
+    return names
+
+
+class RunReport(Callback):
+    """Writes what a run found: `result.json`, TensorBoard's text card and hparams, and the terminal's tables.
+
+    Args:
+        command: what was typed to make this run, for the card.
+        next_command: what to type next, for the terminal.
+        console: where to print; standard output unless given.
+    """
+
+    def __init__(self, command: str, next_command: str, console: Console | None = None) -> None:
+        self.command = command
+        self.next_command = next_command
+        self.console = console or Console()
+        self.result: FitResult | None = None
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, CurveFit)
+        self.result = pl_module.result()
+        if not trainer.is_global_zero:
+            return
+        folder = run_folder(trainer)
+        if folder is not None:
+            self._write(trainer, pl_module, self.result, folder)
+        self.console.print(terminal_report(self.result.to_dict()))
+        if folder is not None:
+            self.console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
+            self.console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        assert isinstance(pl_module, CurveFit)
+        folder = run_folder(trainer)
+        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and folder is not None:
+            pl_module.descent.stop(f"interrupted after {trainer.global_step} steps")
+            pl_module.result().write_json(folder / "result.json")
+
+    def _write(self, trainer: Trainer, module: CurveFit, result: FitResult, folder: Path) -> None:
+        result.write_json(folder / "result.json")
+        optimizer = type(module.optimizers(use_pl_optimizer=False)).__name__
+        text = card(result.to_dict(), module.lr, optimizer, self.command)
+        hparams = {
+            "function": result.function,
+            "optimizer": optimizer,
+            "lr": module.lr,
+            "steps": result.steps,
+            "steps_per_epoch": module.steps_per_epoch,
+            "seed": result.seed,
+            "status": result.status,
+        }
+        metrics = {"final/rmse": result.rmse} if result.steps else {}
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_text("about this run", text, result.steps)
+                logger.log_hyperparams(hparams, metrics)
+
+
+class StepProgressBar(ProgressBar):
+    """One bar over all steps of the fit with the present RMSE, on standard error, where that is a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._progress: Progress | None = None
+        self._enabled = True
+
+    def disable(self) -> None:
+        self._enabled = False
+
+    def enable(self) -> None:
+        self._enabled = True
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, CurveFit)
+        console = Console(stderr=True)
+        if not (self._enabled and console.is_terminal and trainer.is_global_zero):
+            return
+        limits = [trainer.max_steps, (trainer.max_epochs or -1) * pl_module.steps_per_epoch]
+        total = min((limit for limit in limits if limit >= 0), default=None)
+        self._progress = Progress(
+            TextColumn("fit"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("RMSE {task.fields[rmse]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._progress.add_task("fit", total=total, completed=trainer.global_step, rmse="")
+        self._progress.start()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(pl_module, CurveFit)
+        if self._progress is not None and pl_module.descent.rmse_history:
+            now = f"{pl_module.descent.rmse_history[-1]:.6g}"
+            self._progress.update(self._progress.task_ids[0], completed=trainer.global_step, rmse=now)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

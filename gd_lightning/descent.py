@@ -1,0 +1,151 @@
+"""The article's loop body: predict, loss, gradient, step. Written once, for notebooks and Trainer alike."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gd_lightning.curve import Curve
+from gd_lightning.losses import mse, rmse, root
+
+__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteLoss", "descend"]
+
+STEP_LIMIT = "step limit"
+DIVERGED = "diverged"
+STOPPED = "stopped"
+
+
+class NonFiniteLoss(ArithmeticError):
+    """The loss is infinite or not a number, so that it has no gradient to follow."""
+
+    def __init__(self, loss: float) -> None:
+        super().__init__(f"the loss is {loss}")
+        self.loss = loss
+
+
+class Stepper(Protocol):
+    """What a step needs of an optimizer; torch's have it, and so has Lightning's wrapper around them."""
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]: ...
+
+    def step(self) -> object: ...
+
+    def zero_grad(self) -> None: ...
+
+
+def descend(
+    curve: Curve,
+    optimizer: Stepper,
+    t: Tensor,
+    targets: Tensor,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> tuple[Tensor, Tensor]:
+    """One step of gradient descent; with `SGD`, params -= lr * d mse / d params.
+
+    Args:
+        curve: the function with its parameters, which are changed in place.
+        optimizer: the update rule that holds `curve.params`.
+        t: independent variable, shape `(T,)` or `(*batch, T)`.
+        targets: data, shape `(*batch, T)`. The losses of separate series are summed, so that each descends
+            as if it were alone.
+        backward: computes the gradient of a scalar; Lightning's `manual_backward` fits here.
+
+    Returns:
+        Predictions `(*batch, T)` and loss `(*batch)`, both from before the step, as the article prints them.
+
+    Raises:
+        NonFiniteLoss: before any parameter is changed.
+    """
+    preds = curve(t)  # predict
+    loss = mse(preds, targets)  # loss
+    if not torch.isfinite(loss).all():
+        raise NonFiniteLoss(loss.sum().item())
+    backward(loss.sum())  # gradient
+    optimizer.step()  # step: params -= lr * gradient
+    optimizer.zero_grad()  # reset the gradient
+    return preds.detach(), loss.detach()
+
+
+class Descent:
+    """A descent under way: what it has seen, and whether it may go on.
+
+    Args:
+        curve: the curve that descends.
+        metric: computes the RMSE that is recorded, from predictions and targets.
+        rmse_history: what a descent that goes on has recorded already.
+
+    Attributes:
+        rmse_history: RMSE before each step that was taken.
+        params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
+        status: `"step limit"` as long as nothing else ended it.
+        message: one sentence about the status.
+    """
+
+    def __init__(self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse, rmse_history: Iterable[float] = ()) -> None:
+        self.curve = curve
+        self.metric = metric
+        self.rmse_history = list(rmse_history)
+        self.status = STEP_LIMIT
+        self.message = "no step was taken"
+        self.params_before = curve.params.detach().clone()
+
+    def step(
+        self,
+        optimizer: Stepper,
+        t: Tensor,
+        targets: Tensor,
+        backward: Callable[[Tensor], None] = Tensor.backward,
+    ) -> bool:
+        """Take one step, or find that none can be taken; then the descent is over and this is False."""
+        before = self.curve.params.detach().clone()
+        try:
+            preds, _ = descend(self.curve, optimizer, t, targets, backward)
+        except NonFiniteLoss as error:
+            self._diverge(error.loss, optimizer.param_groups[0]["lr"])
+            return False
+        self.params_before = before
+        self.rmse_history.append(self.metric(preds, targets))
+        self.message = f"all {len(self.rmse_history)} steps were taken"
+        return True
+
+    def end(self, optimizer: Stepper, t: Tensor, targets: Tensor) -> None:
+        """Look where the last step led: a step that left the finite numbers is undone, a rise is told."""
+        if self.status == DIVERGED:
+            return
+        lr = optimizer.param_groups[0]["lr"]
+        with torch.no_grad():
+            loss = mse(self.curve(t), targets)
+        if not torch.isfinite(loss).all():
+            self._diverge(loss.sum().item(), lr)
+        elif self.rmse_history and root(loss) > self.rmse_history[0]:
+            self.message += f", and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+
+    def stop(self, message: str) -> None:
+        """Record that something from outside ended the descent."""
+        if self.status == STEP_LIMIT:
+            self.status, self.message = STOPPED, message
+
+    def _diverge(self, loss: float, lr: float) -> None:
+        taken = len(self.rmse_history)
+        self.status = DIVERGED
+        if taken == 0:
+            values = ", ".join(f"{name}={value:g}" for name, value in self.curve.named_values().items())
+            self.message = f"the loss is {loss} at the start, before step 1 with lr={lr:g} ({values}); try another start"
+        else:
+            self.curve.set_params(self.params_before)
+            self.message = (
+                f"the loss became {loss} at step {taken} with lr={lr:g}, and that step was undone; "
+                f"try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+            )
+
+    def _smaller_lr(self, lr: float) -> float:
+        """A learning rate at which the error that exploded would shrink.
+
+        Far from the minimum each step multiplies the error along the steepest direction, of curvature L, by
+        |1 - lr*L|; the growth of the last steps therefore tells L, and 1/L is the rate that removes that error.
+        """
+        last = self.rmse_history[-2:]
+        growth = last[-1] / last[0] if last[0] > 0 else 0.0
+        return lr / (1 + growth) if growth > 1 else lr / 10

@@ -1,0 +1,119 @@
+"""Fitting in a notebook: the loop around the step, without a Trainer."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from gd_lightning.curve import Curve, initialize
+from gd_lightning.descent import Descent
+from gd_lightning.errors import InputError
+from gd_lightning.functions import Family
+from gd_lightning.optim import SGD, check_lr
+from gd_lightning.result import FitResult
+
+__all__ = ["check_series", "fit"]
+
+
+def check_series(curve: Curve, t: Tensor, targets: Tensor) -> None:
+    """Refuse a series to which the curve cannot be fitted.
+
+    Raises:
+        InputError: lengths that differ, a number that is not finite, or fewer points than parameters.
+    """
+    if t.dim() != 1 or t.shape != targets.shape:
+        raise InputError(
+            f"t has shape {tuple(t.shape)} and y has shape {tuple(targets.shape)}; expected one length for both"
+        )
+    for name, values in (("t", t), ("y", targets)):
+        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
+        if bad:
+            raise InputError(
+                f"{name}: point {bad[0] + 1} of {len(values)} is {values[bad[0]].item()}, expected a finite number; "
+                "remove such points first"
+            )
+    if len(t) < len(curve.names):
+        raise InputError(
+            f"the series has {len(t)} point{'s' * (len(t) != 1)}, expected at least {len(curve.names)}: "
+            f"{curve.function_name} has the parameters {', '.join(curve.names)}"
+        )
+
+
+def as_series(t: Any, y: Any, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
+    """Lists, arrays or tensors as two tensors of one precision on one device."""
+    if dtype is None:
+        dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.float32
+    device = y.device if isinstance(y, Tensor) else None
+    series = []
+    for name, values in (("t", t), ("y", y)):
+        try:
+            series.append(torch.as_tensor(values, dtype=dtype, device=device).detach())
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
+    return series[0], series[1]
+
+
+def fit(
+    function: str | Family,
+    t: Any,
+    y: Any,
+    *,
+    init: Mapping[str, float] | None = None,
+    lr: float = 1e-5,
+    steps: int = 10,
+    optimizer: Callable[[Iterable[Parameter], float], Optimizer] = SGD,
+    seed: int = 2021,
+    dtype: torch.dtype | None = None,
+) -> FitResult:
+    """Fit a function to a series by gradient descent; the article's loop.
+
+    Each step is params -= lr * gradient of mean((function(t, *params) - y)**2).
+
+    Args:
+        function: a family's name, such as "quadratic", or a callable `f(t, a, b, ...)`.
+        t: independent variable, T numbers as list, array or tensor.
+        y: data at t, likewise.
+        init: starting values by name; parameters that are not named start from random normal numbers.
+        lr: learning rate, above 0.
+        steps: number of steps, at least 1.
+        optimizer: the update rule: a class of `gd_lightning.optim` or `torch.optim`, or any callable that
+            makes an optimizer from parameters and a learning rate.
+        seed: seed of the random starting values.
+        dtype: precision to compute in. Where none is given a floating tensor y keeps its own, and
+            everything else is computed in float32, as on the command line.
+
+    Returns:
+        The result. A descent whose loss ceases to be finite ends with the status "diverged" and the last
+        parameters that had a finite loss; it raises nothing.
+
+    Raises:
+        InputError: the input cannot be used; the message says which, why, and what to try.
+
+    Example:
+        >>> from gd_lightning import fit
+        >>> result = fit("linear", [0, 1, 2, 3], [1, 3, 5, 7], init={"a": 0, "b": 0}, lr=0.1, steps=200)
+        >>> round(result.parameters["a"], 3), round(result.parameters["b"], 3)
+        (2.0, 1.0)
+    """
+    curve = Curve(function)
+    check_lr(lr)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise InputError(f"steps: given {steps!r}, expected a whole number of at least 1")
+    curve.check_init(init or {})
+    t, targets = as_series(t, y, dtype)
+    check_series(curve, t, targets)
+
+    curve.to(device=targets.device, dtype=targets.dtype)
+    random_start = initialize(len(curve.names), torch.Generator().manual_seed(seed))
+    curve.start(random_start.to(targets), init)
+    rule = optimizer([curve.params], lr)
+
+    descent = Descent(curve)
+    for _ in range(steps):
+        if not descent.step(rule, t, targets):
+            break
+    descent.end(rule, t, targets)
+    return FitResult.of(descent, t, targets, seed)

@@ -1,0 +1,163 @@
+"""The LightningModule: a curve, and the hand-written step that fits it."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torchmetrics import MeanSquaredError
+
+from gd_lightning.curve import Curve, initialize
+from gd_lightning.descent import DIVERGED, Descent
+from gd_lightning.errors import InputError
+from gd_lightning.functions import Family
+from gd_lightning.losses import root
+from gd_lightning.optim import SGD, UpdateRule, check_lr
+from gd_lightning.result import FitResult
+
+__all__ = ["CurveFit"]
+
+Batch = tuple[Tensor, Tensor]
+Rule = Callable[[Iterable[Parameter], float], UpdateRule] | Callable[[Iterable[Parameter], float], Optimizer]
+
+
+class CurveFit(LightningModule):
+    """Fits a function to one series by gradient descent, a step at a time.
+
+    The step is `descend`: predict, loss, gradient, params -= lr * gradient. It goes through
+    `self.optimizers()`, so that `global_step`, `max_steps`, checkpoints and the logs count steps.
+
+    Args:
+        function: a family's name, or a callable `f(t, a, b, ...)`.
+        lr: learning rate, above 0.
+        optimizer: the update rule: a class of `gd_lightning.optim` or of `torch.optim`.
+        init: starting values by name; parameters that are not named start from random normal numbers.
+        steps_per_epoch: steps taken in one `training_step`, at least 1.
+
+    Raises:
+        InputError: an argument that cannot be used; the message says what to try.
+    """
+
+    def __init__(
+        self,
+        function: str | Family = "quadratic",
+        lr: float = 1e-5,
+        optimizer: Rule = SGD,
+        init: dict[str, float] | None = None,
+        steps_per_epoch: int = 1,
+    ) -> None:
+        super().__init__()
+        check_lr(lr)
+        if steps_per_epoch < 1:
+            raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
+        self.automatic_optimization = False
+        self.curve = Curve(function)
+        self.curve.check_init(init or {})
+        # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
+        self.save_hyperparameters(
+            {"function": self.curve.function_name, "lr": lr, "init": init, "steps_per_epoch": steps_per_epoch}
+        )
+        self.lr = lr
+        self.init = init
+        self.optimizer_class = optimizer
+        self.steps_per_epoch = steps_per_epoch
+        self.train_mse = MeanSquaredError()
+        self.descent = Descent(self.curve, self._rmse)
+        self.started = False
+
+    def setup(self, stage: str) -> None:
+        """Initialize: random starting values, from the generator that made the data where there is one."""
+        if stage != "fit" or self.started:
+            return
+        generator = getattr(self._datamodule(), "generator", None)
+        if generator is None:
+            generator = torch.Generator().manual_seed(torch.initial_seed())
+        self.curve.start(initialize(len(self.curve.names), generator), self.init)
+        self.descent = Descent(self.curve, self._rmse)
+        self.started = True
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.curve(t)  # type: ignore[no-any-return]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
+        t, targets = batch
+        optimizer = self._optimizer()
+        for _ in range(self._steps_allowed()):
+            if not self.descent.step(optimizer, t, targets, self.manual_backward):
+                self.trainer.should_stop = True
+                break
+            steps_before = self.global_step - 1
+            if steps_before % self.trainer.log_every_n_steps == 0:
+                self._log_state(steps_before, self.descent.params_before, self.descent.rmse_history[-1])
+        if self.descent.rmse_history:
+            self.log("train/rmse", self.descent.rmse_history[-1], prog_bar=True, logger=False)
+
+    def on_train_end(self) -> None:
+        if self.trainer.should_stop:
+            self.descent.stop(f"a callback ended the fit after {self.global_step} steps")
+        self.descent.end(self._optimizer(), *self.series())
+        if self.descent.status != DIVERGED:
+            self._log_state(self.global_step, self.curve.params, self.result().rmse)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
+        """t, data and prediction."""
+        t, targets = batch
+        return t, targets, self(t)
+
+    def configure_optimizers(self) -> Optimizer:
+        return self.optimizer_class([self.curve.params], self.lr)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rmse_history"] = list(self.descent.rmse_history)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.descent = Descent(self.curve, self._rmse, checkpoint.get("rmse_history", ()))
+        self.started = True
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Tables are read in double precision; the descent has the precision of the parameters."""
+        t, targets = batch
+        return t.to(self.curve.params.dtype), targets.to(self.curve.params.dtype)
+
+    def series(self) -> Batch:
+        """The series that is fitted, as the step sees it."""
+        batch = next(iter(self.trainer.train_dataloader))
+        t, targets = self.on_before_batch_transfer(batch, 0)
+        return t.to(self.device), targets.to(self.device)
+
+    def result(self) -> FitResult:
+        """What the fit has found so far."""
+        return FitResult.of(self.descent, *self.series(), seed=getattr(self._datamodule(), "seed", None))
+
+    def _datamodule(self) -> object | None:
+        datamodule: object | None = getattr(self.trainer, "datamodule", None)
+        return datamodule
+
+    def _optimizer(self) -> LightningOptimizer:
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)  # one, because configure_optimizers returns one
+        return optimizer
+
+    def _steps_allowed(self) -> int:
+        """Steps of this epoch: `steps_per_epoch`, and never beyond `max_steps`."""
+        if self.trainer.max_steps < 0:
+            return self.steps_per_epoch
+        return min(self.steps_per_epoch, self.trainer.max_steps - self.global_step)
+
+    def _rmse(self, preds: Tensor, targets: Tensor) -> float:
+        self.train_mse.reset()
+        self.train_mse.update(preds, targets)
+        return root(self.train_mse.compute())
+
+    def _log_state(self, step: int, params: Tensor, rmse: float) -> None:
+        """Write loss, RMSE and parameters as they were after a number of steps."""
+        values = self.curve.named_values(params)
+        scalars = {"train/loss": rmse**2, "train/rmse": rmse}
+        scalars |= {f"parameters/{name}": value for name, value in values.items()}
+        for logger in self.loggers:
+            logger.log_metrics(scalars, step)

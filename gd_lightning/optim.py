@@ -1,0 +1,89 @@
+"""Update rules: how a gradient becomes a step. Each is one equation.
+
+A rule is a `torch.optim.Optimizer`, so that Lightning counts its steps, checkpoints hold its state, and
+any class of `torch.optim` fits in the same place.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+from gd_lightning.errors import InputError
+
+__all__ = ["SGD", "UpdateRule"]
+
+
+def check_lr(lr: float) -> None:
+    """Refuse a learning rate that cannot descend.
+
+    Raises:
+        InputError: `lr` is not a finite number above zero.
+    """
+    if not (math.isfinite(lr) and lr > 0):
+        raise InputError(f"lr: given {lr}, expected a finite number above 0; the article uses 1e-5")
+
+
+class UpdateRule(Optimizer):
+    """theta <- update(theta, g): what every rule shares.
+
+    A rule writes `update(theta, g, state, lr, ...)`, which returns the new parameters from the present ones
+    `theta`, the gradient `g` of the same shape, the dict `state` that lasts from step to step, and the
+    rule's own numbers by the names its `__init__` handed on.
+
+    Args:
+        params: the tensors to step.
+        lr: learning rate, above 0.
+        numbers: further numbers of the rule, such as `beta=0.9`.
+
+    Raises:
+        InputError: `lr` is not a finite number above zero.
+    """
+
+    update: Callable[..., Tensor]
+
+    def __init__(self, params: ParamsT, lr: float, **numbers: float) -> None:
+        check_lr(lr)
+        super().__init__(params, {"lr": lr, **numbers})
+
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Step every parameter that has a gradient, once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            numbers: dict[str, Any] = {name: group[name] for name in self.defaults}
+            for theta in group["params"]:
+                if theta.grad is not None:
+                    theta.copy_(self.update(theta, theta.grad, self.state[theta], **numbers))
+        return loss
+
+
+class SGD(UpdateRule):
+    """theta <- theta - lr * g
+
+    The article's step, `params -= lr * gradient`: gradient descent (Cauchy, 1847), called stochastic where
+    the gradient comes from a part of the data (Robbins and Monro, 1951).
+
+    Args:
+        params: the tensors to step.
+        lr: learning rate, above 0.
+    """
+
+    def __init__(self, params: ParamsT, lr: float) -> None:
+        super().__init__(params, lr)
+
+    def update(self, theta: Tensor, g: Tensor, state: dict[str, Tensor], lr: float) -> Tensor:
+        return theta - lr * g
