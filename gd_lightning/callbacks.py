@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -18,10 +18,10 @@ from gd_lightning.errors import InputError
 from gd_lightning.losses import rmse
 from gd_lightning.module import CurveFit
 from gd_lightning.plots import Frame, film_strip, prediction_figure
-from gd_lightning.report import card, is_round, terminal_report
+from gd_lightning.report import card, is_round, outcome, terminal_report
 from gd_lightning.result import FitResult
 
-__all__ = ["PredictionPlots", "RunReport", "StepProgressBar"]
+__all__ = ["LastCheckpoint", "PredictionPlots", "RunReport", "StepProgressBar"]
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -110,7 +110,7 @@ class PredictionPlots(Callback):
         for step, values in sorted(self.frames.items()):
             preds = self._evaluate(module, torch.tensor(values).to(module.curve.params))
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
-            frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.2f}", preds))
+            frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.4g}", preds))
         start = self._evaluate(module, module.curve.initial_params)
         title = f"{module.curve.equation}, lr = {module.lr:g}"
         return film_strip(t, targets, frames, start, title=title, labels=labels(module), ylim=self.ylim)
@@ -122,6 +122,18 @@ def labels(module: LightningModule) -> tuple[str, str]:
     """What to write on the axes: the data's own names where it has any."""
     names: tuple[str, str] = getattr(getattr(module.trainer, "datamodule", None), "labels", ("t", "y"))
     return names
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Writes `checkpoints/last.ckpt` after every epoch, which is after every `steps_per_epoch` steps."""
+
+    def __init__(self) -> None:
+        super().__init__(filename="last", enable_version_counter=False)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if pl_module.descent.status == DIVERGED and self.best_model_path:
+            # The one in place was written before its parameters were found to give no finite loss.
+            trainer.save_checkpoint(self.best_model_path)
 
 
 class RunReport(Callback):
@@ -148,6 +160,7 @@ class RunReport(Callback):
         if folder is not None:
             self._write(trainer, pl_module, self.result, folder)
         self.console.print(terminal_report(self.result.to_dict()))
+        self.console.print(outcome(self.result.to_dict()), soft_wrap=True, highlight=False)
         if folder is not None:
             self.console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
             self.console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)

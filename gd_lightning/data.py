@@ -59,6 +59,12 @@ class Series(LightningDataModule):
     def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return self._whole_series()
 
+    def on_before_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Tables are read in double precision; the descent has the precision of the module."""
+        assert self.trainer is not None
+        dtype = self.trainer.lightning_module.dtype
+        return batch[0].to(dtype), batch[1].to(dtype)
+
     def _whole_series(self) -> DataLoader[tuple[Tensor, ...]]:
         # A loader draws a number from the global generator each time it is read, unless it has one of its own.
         dataset = TensorDataset(self.t.unsqueeze(0), self.targets.unsqueeze(0))

@@ -88,7 +88,7 @@ class Descent:
         self.metric = metric
         self.rmse_history = list(rmse_history)
         self.status = STEP_LIMIT
-        self.message = "no step was taken"
+        self.message = self._steps_taken()
         self.params_before = curve.params.detach().clone()
 
     def step(
@@ -107,7 +107,7 @@ class Descent:
             return False
         self.params_before = before
         self.rmse_history.append(self.metric(preds, targets))
-        self.message = f"all {len(self.rmse_history)} steps were taken"
+        self.message = self._steps_taken()
         return True
 
     def end(self, optimizer: Stepper, t: Tensor, targets: Tensor) -> None:
@@ -126,6 +126,9 @@ class Descent:
         """Record that something from outside ended the descent."""
         if self.status == STEP_LIMIT:
             self.status, self.message = STOPPED, message
+
+    def _steps_taken(self) -> str:
+        return f"all {len(self.rmse_history)} steps were taken"
 
     def _diverge(self, loss: float, lr: float) -> None:
         taken = len(self.rmse_history)

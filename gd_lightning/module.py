@@ -119,16 +119,10 @@ class CurveFit(LightningModule):
         self.descent = Descent(self.curve, self._rmse, checkpoint.get("rmse_history", ()))
         self.started = True
 
-    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Tables are read in double precision; the descent has the precision of the parameters."""
-        t, targets = batch
-        return t.to(self.curve.params.dtype), targets.to(self.curve.params.dtype)
-
     def series(self) -> Batch:
         """The series that is fitted, as the step sees it."""
-        batch = next(iter(self.trainer.train_dataloader))
-        t, targets = self.on_before_batch_transfer(batch, 0)
-        return t.to(self.device), targets.to(self.device)
+        t, targets = next(iter(self.trainer.train_dataloader))
+        return t.to(self.curve.params), targets.to(self.curve.params)
 
     def result(self) -> FitResult:
         """What the fit has found so far."""

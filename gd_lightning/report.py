@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-__all__ = ["card", "is_round", "terminal_report"]
+__all__ = ["card", "is_round", "outcome", "terminal_report"]
 
 ROWS = 20
 
@@ -38,8 +38,7 @@ def terminal_report(result: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [steps] if history else []
     if len(history) > ROWS:
         parts.append("(every step is in result.json)")
-    parts += [parameters, outcome(result)]
-    return Group(*parts)
+    return Group(*parts, parameters)
 
 
 def outcome(result: dict[str, Any]) -> str:

@@ -111,6 +111,7 @@ class FitResult:
         """Plain text and numbers, as they stand in `result.json`."""
         return {
             "function": self.function,
+            "equation": self.curve.equation,
             "parameters": self.parameters,
             "initial_parameters": self.initial_parameters,
             "rmse": self.rmse if math.isfinite(self.rmse) else None,

@@ -1,0 +1,309 @@
+"""The command line: LightningCLI with two commands, fit and predict."""
+
+import argparse
+import csv
+import hashlib
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from gd_lightning import checkpoints
+from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
+from gd_lightning.data import ARTICLE_SEED, Series
+from gd_lightning.descent import DIVERGED
+from gd_lightning.errors import InputError
+from gd_lightning.explain import explain
+from gd_lightning.fitting import check_series
+from gd_lightning.module import CurveFit
+from gd_lightning.quiet import silence
+
+__all__ = ["CommandLine", "run"]
+
+WRONG_INPUT, HAS_DIVERGED, INTERRUPTED = 2, 3, 130
+ARTICLE_EPOCHS = 10
+
+
+class Parser(LightningArgumentParser):
+    """A parser whose errors are one line, and which takes options only as they are spelt."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        sys.stderr.write(f"gd-lightning: error: {explain(message, self)}\n")
+        sys.exit(WRONG_INPUT)
+
+
+class RunConfig(SaveConfigCallback):
+    """Keeps what reproduces a run: config.yaml in its folder, and model and data in every checkpoint.
+
+    A resumed run ends where an undisturbed one does, so that its config starts from the beginning too.
+    """
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if run_folder(trainer) is not None:
+            super().setup(trainer, pl_module, stage)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["config"] = essentials(self.parser, self.config)
+        checkpoint["data"] = fingerprint(trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def essentials(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    """The part of a configuration that decides where a descent goes, as plain text and numbers."""
+    everything = yaml.safe_load(parser.dump(config, skip_none=False))
+    return {key: everything[key] for key in ("seed_everything", "model", "data")}
+
+
+def fingerprint(data: Series) -> str:
+    """A few words by which to tell whether the data are the same."""
+    digest = hashlib.sha256()
+    for values in (data.t, data.targets):
+        digest.update(values.double().numpy().tobytes())
+    return f"{len(data.t)} points, sha256 {digest.hexdigest()[:12]}"
+
+
+class CommandLine(LightningCLI):
+    """fit and predict, from a YAML configuration and options.
+
+    What it adds to LightningCLI: one seed for noise and start, the run's folder under
+    `trainer.default_root_dir`, the step or epoch limit that was typed going before the one in the file, and
+    a resumed run that may not differ from the one it goes on with.
+    """
+
+    model: CurveFit
+    datamodule: Series
+
+    def __init__(self, args: Sequence[str]) -> None:
+        self.typed = list(args)
+        self.report = RunReport(command=shlex.join(["gd-lightning", *args]), next_command="")
+        super().__init__(
+            CurveFit,
+            Series,
+            subclass_mode_data=True,
+            save_config_callback=RunConfig,
+            trainer_defaults={
+                "log_every_n_steps": 1,  # Lightning's 50 hides a run of ten steps
+                "enable_model_summary": False,
+                "use_distributed_sampler": False,  # each process holds the full batch, so that its mean is exact
+            },
+            seed_everything_default=ARTICLE_SEED,
+            parser_class=Parser,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+            args=list(args),
+        )
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        return {
+            "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule", "weights_only"},
+            "predict": {"model", "dataloaders", "datamodule", "return_predictions", "weights_only"},
+        }
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_lightning_class_args(PredictionPlots, "plots")
+        parser.set_defaults({"data": {"class_path": "gd_lightning.data.NoisySeries"}})
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "predict":
+            parser.add_argument(
+                "--output",
+                type=str | None,
+                default=None,
+                help="The CSV file to write; predictions.csv in the folder of the run unless given.",
+            )
+        return parser
+
+    # parse: typed options, then the checkpoint that is named, then what they leave open
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            self.config = parser.parse_args(self._with_checkpoint_config(args, Path(folder)))
+
+    def _with_checkpoint_config(self, args: list[str], folder: Path) -> list[str]:
+        """Where a checkpoint is named and no configuration, the checkpoint's own goes before what is typed."""
+        probe = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        probe.add_argument("--ckpt_path")
+        probe.add_argument("-c", "--config")
+        probe.add_argument("--trainer.default_root_dir", dest="root")
+        try:
+            typed, _ = probe.parse_known_args(args[1:])
+        except (SystemExit, argparse.ArgumentError):
+            return args
+        path = self._resolve(typed.ckpt_path, typed.root)
+        if path is None or typed.config is not None:
+            return args
+        config = checkpoints.load(path).get("config")
+        if config is None:
+            return args
+        file = folder / "config.yaml"
+        file.write_text(yaml.safe_dump(config), encoding="utf-8")
+        return [args[0], "--config", str(file), *args[1:]]
+
+    @staticmethod
+    def _resolve(ckpt_path: str | None, root: str | None) -> Path | None:
+        if ckpt_path == checkpoints.LAST:
+            return checkpoints.find_last(Path(root or "."))
+        return Path(ckpt_path) if ckpt_path else None
+
+    def _parse_ckpt_path(self) -> None:
+        """In place of LightningCLI's, which lets the checkpoint override what was typed without a word."""
+        config = self.config[self.config.subcommand]
+        self._settle_seed(config)
+        self._settle_limits(config.trainer)
+        named = config.ckpt_path
+        path = self._resolve(named, config.trainer.default_root_dir)
+        if path is None:
+            where = Path(config.trainer.default_root_dir or ".") / "lightning_logs"
+            if self.config.subcommand == "predict":
+                given = f"{named!r}, and {where} holds no run with a checkpoint" if named else "none"
+                raise InputError(f"ckpt_path: given {given}; expected the checkpoint of a fit, or 'last' after one")
+            if named:
+                print(f"No earlier run under {where}: starting from the beginning.")
+            config.ckpt_path = self.checkpoint = None
+            return
+        self.checkpoint = checkpoints.load(path)
+        config.ckpt_path = str(path)
+        self._refuse_differences(path, essentials(self._parser(self.config.subcommand), config))
+
+    def _settle_seed(self, config: Any) -> None:
+        if isinstance(config.seed_everything, bool):
+            raise InputError(f"seed_everything: given {config.seed_everything}, expected a whole number such as 2021")
+        if config.data.init_args.get("seed", 0) is None:
+            config.data.init_args.seed = config.seed_everything
+
+    def _settle_limits(self, trainer: Any) -> None:
+        """The limit that was typed goes before the other one in the file; ten epochs where there is none."""
+        typed = [name for name in ("max_epochs", "max_steps") if self._is_typed(f"--trainer.{name}")]
+        if typed == ["max_steps"] or (trainer.max_epochs is None and trainer.max_steps != -1):
+            trainer.max_epochs = -1
+        elif typed == ["max_epochs"]:
+            trainer.max_steps = -1
+        if trainer.max_epochs is None:
+            trainer.max_epochs = ARTICLE_EPOCHS
+        for name in ("max_epochs", "max_steps"):
+            value = trainer[name]
+            if value == 0 or value < -1:
+                raise InputError(f"trainer.{name}: given {value}, expected at least 1 (or -1 for no such limit)")
+        if trainer.max_epochs == trainer.max_steps == -1 and trainer.max_time is None:
+            raise InputError("trainer: max_epochs and max_steps are both -1, which never ends; set one of them")
+
+    def _is_typed(self, option: str) -> bool:
+        return any(arg == option or arg.startswith(f"{option}=") for arg in self.typed)
+
+    def _refuse_differences(self, path: Path, present: dict[str, Any]) -> None:
+        """A run that goes on must have the model and the data that it began with."""
+        assert self.checkpoint is not None
+        saved = self.checkpoint.get("config") or {"model": self.checkpoint["hyper_parameters"]}
+        for key, (old, new) in checkpoints.differences(saved, present).items():
+            section = key.partition(".")[0]
+            if section not in saved or key == "model.steps_per_epoch" or "optimizer" in key and "config" not in saved:
+                continue
+            if self.config.subcommand == "fit":
+                raise InputError(
+                    f"{key}: {old!r} in {path} and {new!r} now; a resumed run goes on as it began, so give {old!r}, "
+                    "or leave out --ckpt_path to start afresh"
+                )
+            if key == "model.function":
+                raise InputError(f"{key}: {old!r} in {path} and {new!r} now; give {old!r}, or no --config at all")
+
+    # run
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        given = self._get(self.config_init, "trainer")
+        if self.subcommand == "predict":
+            self.save_config_callback = None
+            return super().instantiate_trainer(
+                logger=False, enable_checkpointing=False, enable_progress_bar=False, **kwargs
+            )
+        callbacks: list[Any] = [self.report]
+        if given.logger in (None, True):
+            kwargs["logger"] = TensorBoardLogger(
+                given.default_root_dir or ".", name="lightning_logs", default_hp_metric=False
+            )
+        if given.enable_checkpointing is not False and given.logger is not False:
+            callbacks.append(LastCheckpoint())
+        elif given.enable_checkpointing is None:
+            kwargs["enable_checkpointing"] = False  # there is no run folder to keep one in
+        if given.enable_progress_bar is not False:
+            callbacks.append(StepProgressBar())
+        self.trainer_defaults["callbacks"] = callbacks
+        return super().instantiate_trainer(**kwargs)
+
+    def before_fit(self) -> None:
+        """Look at everything that could be wrong before anything is written."""
+        self.datamodule.setup("fit")
+        check_series(self.model.curve, self.datamodule.t.float(), self.datamodule.targets.float())
+        self.report.next_command = tensorboard_command(self.trainer)
+        if self.checkpoint is None:
+            return
+        before, now = self.checkpoint.get("data"), fingerprint(self.datamodule)
+        if before is not None and before != now:
+            raise InputError(
+                f"data: {before} when {self._get(self.config, 'ckpt_path')} was written and {now} now; "
+                "a resumed run needs the same data, so restore them or leave out --ckpt_path"
+            )
+        print(f"Going on from {self._get(self.config, 'ckpt_path')} after step {self.checkpoint['global_step']}.")
+        # The saved config makes the same result from the beginning.
+        self.config[self.subcommand]["ckpt_path"] = None
+
+    def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
+        """Write t, data, prediction and residual of every point as CSV."""
+        datamodule.setup("predict")
+        check_series(model.curve, datamodule.t.float(), datamodule.targets.float())
+        [batch] = self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path) or []
+        t, targets, preds = (values.cpu() for values in batch)  # type: ignore[union-attr]
+        columns = [values.numpy() for values in (t, targets, preds, preds - targets)]
+        output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
+        with output.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["t", "data", "prediction", "residual"])
+            writer.writerows(zip(*columns, strict=True))
+        print(f"Wrote {len(t)} rows to {output}")
+
+
+def beside(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to, else the checkpoint's own."""
+    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+
+
+def tensorboard_command(trainer: Trainer) -> str:
+    """What to type to look at the runs beside this one, with room for every image of a tag."""
+    program = shutil.which("tensorboard") or str(Path(sys.executable).with_name("tensorboard"))
+    if shutil.which("tensorboard") == program:
+        program = "tensorboard"
+    elif Path(program).is_relative_to(Path.cwd()):
+        program = str(Path(program).relative_to(Path.cwd()))
+    folder = run_folder(trainer)
+    logs = folder.parent if folder else "lightning_logs"
+    return shlex.join(
+        [program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"]
+    )
+
+
+def run(args: Sequence[str]) -> int:
+    """Run a command line; what is wrong with the input is one line on standard error."""
+    silence()
+    try:
+        command_line = CommandLine(args)
+    except (InputError, MisconfigurationException, OSError) as error:
+        line = " ".join(str(error).split())
+        sys.stderr.write(f"gd-lightning: error: {line}\n")
+        return WRONG_INPUT
+    result = command_line.report.result
+    if result is not None and result.status == DIVERGED:
+        sys.stderr.write(f"gd-lightning: error: diverged: {result.message}\n")
+        return HAS_DIVERGED
+    return 0

@@ -1,0 +1,18 @@
+"""What libraries say that a user of this project cannot act on, silenced one by one."""
+
+import logging
+import warnings
+
+__all__ = ["silence"]
+
+
+def silence() -> None:
+    """Silence the messages below; call it once Lightning is imported, which sets its own levels."""
+    # At level INFO Lightning tells which devices it found, the seed, and why it stopped, and advertises: what of it
+    # matters stands in the report.
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning calls PyTorch's tree functions by a name that PyTorch has given up; nothing here calls them.
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.", category=FutureWarning)
+    # One series is one batch and already in memory: there is nothing for workers to load.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
