@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from gd_lightning.data import NoisySeries, Table
     from gd_lightning.errors import InputError
     from gd_lightning.fitting import fit
-    from gd_lightning.functions import cubic, linear, quadratic
     from gd_lightning.losses import mse, rmse
     from gd_lightning.module import CurveFit
     from gd_lightning.optim import SGD, UpdateRule
@@ -26,7 +25,6 @@ _HOMES = {
     "data": ("NoisySeries", "Table"),
     "errors": ("InputError",),
     "fitting": ("fit",),
-    "functions": ("cubic", "linear", "quadratic"),
     "losses": ("mse", "rmse"),
     "module": ("CurveFit",),
     "optim": ("SGD", "UpdateRule"),
@@ -45,11 +43,8 @@ __all__ = [
     "StepProgressBar",
     "Table",
     "UpdateRule",
-    "cubic",
     "fit",
-    "linear",
     "mse",
-    "quadratic",
     "rmse",
 ]
 

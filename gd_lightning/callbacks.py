@@ -29,6 +29,17 @@ def run_folder(trainer: Trainer) -> Path | None:
     return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
 
 
+def curve_fit(module: LightningModule) -> CurveFit:
+    """The module as what these callbacks can show.
+
+    Raises:
+        InputError: it is another kind of module.
+    """
+    if not isinstance(module, CurveFit):
+        raise InputError(f"given a {type(module).__name__}, expected a CurveFit, which these callbacks report on")
+    return module
+
+
 def log_figure(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
     """Hand a figure to TensorBoard, where that is a logger of the run."""
     for logger in trainer.loggers:
@@ -66,25 +77,25 @@ class PredictionPlots(Callback):
         self.frames: dict[int, list[float]] = {}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        step = trainer.global_step
-        self._keep_frame(step, pl_module)
+        step, module = trainer.global_step, curve_fit(pl_module)
+        self._keep_frame(step, module)
         n = self.every_n_steps
         if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
-            log_figure(trainer, "prediction", self._prediction(pl_module, f"step {step}"), step)
+            log_figure(trainer, "prediction", self._prediction(module, f"step {step}"), step)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        step = trainer.global_step
-        diverged = pl_module.descent.status == DIVERGED
+        step, module = trainer.global_step, curve_fit(pl_module)
+        diverged = module.descent.status == DIVERGED
         if not diverged:
-            self._keep_frame(step, pl_module)
+            self._keep_frame(step, module)
         folder = run_folder(trainer)
         if folder is None or not trainer.is_global_zero:
             return
-        last = self._prediction(pl_module, f"diverged at step {step}; the step before" if diverged else f"step {step}")
+        last = self._prediction(module, f"diverged at step {step}; the step before" if diverged else f"step {step}")
         log_figure(trainer, "prediction", last, step)
         last.savefig(folder / "prediction.png")
         if self.frames:
-            strip = self._film_strip(pl_module)
+            strip = self._film_strip(module)
             log_figure(trainer, "film_strip", strip, step)
             strip.savefig(folder / "film_strip.png")
 
@@ -94,17 +105,17 @@ class PredictionPlots(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.frames = state_dict["frames"]
 
-    def _keep_frame(self, step: int, module: LightningModule) -> None:
+    def _keep_frame(self, step: int, module: CurveFit) -> None:
         if step in self.film_strip:
             self.frames[step] = module.curve.params.tolist()
 
-    def _prediction(self, module: LightningModule, moment: str) -> Figure:
+    def _prediction(self, module: CurveFit, moment: str) -> Figure:
         t, targets = module.series()
         preds, start = self._evaluate(module, module.curve.params), self._evaluate(module, module.curve.initial_params)
         title = f"{module.curve.function_name}, {moment}: RMSE {rmse(preds, targets):.4g}"
         return prediction_figure(t, targets, preds, start, title=title, labels=labels(module), ylim=self.ylim)
 
-    def _film_strip(self, module: LightningModule) -> Figure:
+    def _film_strip(self, module: CurveFit) -> Figure:
         t, targets = module.series()
         frames = []
         for step, values in sorted(self.frames.items()):
@@ -116,9 +127,11 @@ class PredictionPlots(Callback):
         return film_strip(t, targets, frames, start, title=title, labels=labels(module), ylim=self.ylim)
 
     @torch.no_grad()
-    def _evaluate(self, module: LightningModule, params: torch.Tensor) -> torch.Tensor:
+    def _evaluate(self, module: CurveFit, params: torch.Tensor) -> torch.Tensor:
         return module.curve.evaluate(module.series()[0], params)
-def labels(module: LightningModule) -> tuple[str, str]:
+
+
+def labels(module: CurveFit) -> tuple[str, str]:
     """What to write on the axes: the data's own names where it has any."""
     names: tuple[str, str] = getattr(getattr(module.trainer, "datamodule", None), "labels", ("t", "y"))
     return names
@@ -130,10 +143,17 @@ class LastCheckpoint(ModelCheckpoint):
     def __init__(self) -> None:
         super().__init__(filename="last", enable_version_counter=False)
 
+    def state_dict(self) -> dict[str, Any]:
+        return {}  # a resumed run has a folder of its own; where the first one wrote is nothing to it
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        pass
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if pl_module.descent.status == DIVERGED and self.best_model_path:
-            # The one in place was written before its parameters were found to give no finite loss.
-            trainer.save_checkpoint(self.best_model_path)
+        # What is in place was written before its parameters were found to give no finite loss; and a resumed run that
+        # had no step left has written none.
+        if curve_fit(pl_module).descent.status == DIVERGED or not self.best_model_path:
+            trainer.save_checkpoint(self.format_checkpoint_name({}))
 
 
 class RunReport(Callback):
@@ -141,36 +161,44 @@ class RunReport(Callback):
 
     Args:
         command: what was typed to make this run, for the card.
+
+    Attributes:
         next_command: what to type next, for the terminal.
-        console: where to print; standard output unless given.
+        result: what was found, at the end.
+        interrupted: whether Ctrl-C ended the fit.
     """
 
-    def __init__(self, command: str, next_command: str, console: Console | None = None) -> None:
+    def __init__(self, command: str) -> None:
         self.command = command
-        self.next_command = next_command
-        self.console = console or Console()
+        self.next_command = ""
         self.result: FitResult | None = None
+        self.interrupted = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, CurveFit)
-        self.result = pl_module.result()
+        module = curve_fit(pl_module)
+        self.result = module.result()
         if not trainer.is_global_zero:
             return
         folder = run_folder(trainer)
         if folder is not None:
-            self._write(trainer, pl_module, self.result, folder)
-        self.console.print(terminal_report(self.result.to_dict()))
-        self.console.print(outcome(self.result.to_dict()), soft_wrap=True, highlight=False)
+            self._write(trainer, module, self.result, folder)
+        console = Console()
+        console.print(terminal_report(self.result.to_dict()))
+        console.print(outcome(self.result.to_dict()), soft_wrap=True, highlight=False)
         if folder is not None:
-            self.console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
-            self.console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
+            console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
+            console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        assert isinstance(pl_module, CurveFit)
+        if not isinstance(exception, KeyboardInterrupt) or trainer.train_dataloader is None:
+            return
+        self.interrupted = True
+        module = curve_fit(pl_module)
+        module.descent.stop(f"interrupted after {len(module.descent.rmse_history)} steps")
+        self.result = module.result()
         folder = run_folder(trainer)
-        if isinstance(exception, KeyboardInterrupt) and trainer.is_global_zero and folder is not None:
-            pl_module.descent.stop(f"interrupted after {trainer.global_step} steps")
-            pl_module.result().write_json(folder / "result.json")
+        if trainer.is_global_zero and folder is not None:
+            self.result.write_json(folder / "result.json")
 
     def _write(self, trainer: Trainer, module: CurveFit, result: FitResult, folder: Path) -> None:
         result.write_json(folder / "result.json")
@@ -189,7 +217,7 @@ class RunReport(Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("about this run", text, result.steps)
-                logger.log_hyperparams(hparams, metrics)
+                logger.log_hyperparams(hparams, metrics, result.steps)
 
 
 class StepProgressBar(ProgressBar):
@@ -207,11 +235,10 @@ class StepProgressBar(ProgressBar):
         self._enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert isinstance(pl_module, CurveFit)
         console = Console(stderr=True)
         if not (self._enabled and console.is_terminal and trainer.is_global_zero):
             return
-        limits = [trainer.max_steps, (trainer.max_epochs or -1) * pl_module.steps_per_epoch]
+        limits = [trainer.max_steps, (trainer.max_epochs or -1) * curve_fit(pl_module).steps_per_epoch]
         total = min((limit for limit in limits if limit >= 0), default=None)
         self._progress = Progress(
             TextColumn("fit"),
@@ -228,9 +255,9 @@ class StepProgressBar(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        assert isinstance(pl_module, CurveFit)
-        if self._progress is not None and pl_module.descent.rmse_history:
-            now = f"{pl_module.descent.rmse_history[-1]:.6g}"
+        history = curve_fit(pl_module).descent.rmse_history
+        if self._progress is not None and history:
+            now = f"{history[-1]:.6g}"
             self._progress.update(self._progress.task_ids[0], completed=trainer.global_step, rmse=now)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

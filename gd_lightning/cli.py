@@ -9,13 +9,14 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from pydoc import locate
 from typing import Any, NoReturn
 
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
@@ -40,6 +41,8 @@ class Parser(LightningArgumentParser):
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        if not self.exit_on_error:  # a parser within a parser, whose message becomes a part of the outer one's
+            super().error(message, ex)
         sys.stderr.write(f"gd-lightning: error: {explain(message, self)}\n")
         sys.exit(WRONG_INPUT)
 
@@ -62,7 +65,20 @@ class RunConfig(SaveConfigCallback):
 def essentials(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """The part of a configuration that decides where a descent goes, as plain text and numbers."""
     everything = yaml.safe_load(parser.dump(config, skip_none=False))
-    return {key: everything[key] for key in ("seed_everything", "model", "data")}
+    if isinstance(everything["model"]["optimizer"], str):  # a class that takes no more than its learning rate
+        everything["model"]["optimizer"] = {"class_path": everything["model"]["optimizer"]}
+    return {key: canonical(everything[key]) for key in ("seed_everything", "model", "data")}
+
+
+def canonical(value: Any) -> Any:
+    """The same configuration with each class by the one path where it is defined."""
+    if not isinstance(value, dict):
+        return value
+    value = {key: canonical(item) for key, item in value.items()}
+    if "class_path" in value:
+        found = locate(value["class_path"])
+        value["class_path"] = f"{found.__module__}.{found.__qualname__}"  # type: ignore[attr-defined]
+    return value
 
 
 def fingerprint(data: Series) -> str:
@@ -84,9 +100,9 @@ class CommandLine(LightningCLI):
     model: CurveFit
     datamodule: Series
 
-    def __init__(self, args: Sequence[str]) -> None:
+    def __init__(self, args: Sequence[str], report: RunReport) -> None:
         self.typed = list(args)
-        self.report = RunReport(command=shlex.join(["gd-lightning", *args]), next_command="")
+        self.report = report
         super().__init__(
             CurveFit,
             Series,
@@ -206,10 +222,12 @@ class CommandLine(LightningCLI):
     def _refuse_differences(self, path: Path, present: dict[str, Any]) -> None:
         """A run that goes on must have the model and the data that it began with."""
         assert self.checkpoint is not None
-        saved = self.checkpoint.get("config") or {"model": self.checkpoint["hyper_parameters"]}
+        saved = self.checkpoint.get("config")
+        if saved is None:  # made by a Trainer in Python, which knows no data section
+            saved = {"model": self.checkpoint["hyper_parameters"]}
+            present = {"model": {key: present["model"][key] for key in saved["model"]}}
         for key, (old, new) in checkpoints.differences(saved, present).items():
-            section = key.partition(".")[0]
-            if section not in saved or key == "model.steps_per_epoch" or "optimizer" in key and "config" not in saved:
+            if key == "model.steps_per_epoch":  # how many steps are taken at a time does not change where they lead
                 continue
             if self.config.subcommand == "fit":
                 raise InputError(
@@ -240,7 +258,10 @@ class CommandLine(LightningCLI):
         if given.enable_progress_bar is not False:
             callbacks.append(StepProgressBar())
         self.trainer_defaults["callbacks"] = callbacks
-        return super().instantiate_trainer(**kwargs)
+        try:
+            return super().instantiate_trainer(**kwargs)
+        except (ValueError, TypeError) as error:  # Lightning's word for a name it does not know
+            raise InputError(f"trainer: {error}") from None
 
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
@@ -263,8 +284,10 @@ class CommandLine(LightningCLI):
         """Write t, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
         check_series(model.curve, datamodule.t.float(), datamodule.targets.float())
-        [batch] = self.trainer.predict(model, datamodule=datamodule, ckpt_path=ckpt_path) or []
-        t, targets, preds = (values.cpu() for values in batch)  # type: ignore[union-attr]
+        assert self.checkpoint is not None
+        model.load_state_dict(self.checkpoint["state_dict"])
+        [batch] = self.trainer.predict(model, datamodule=datamodule) or []
+        t, targets, preds = (values.cpu() for values in batch)
         columns = [values.numpy() for values in (t, targets, preds, preds - targets)]
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
         with output.open("w", newline="", encoding="utf-8") as file:
@@ -288,22 +311,26 @@ def tensorboard_command(trainer: Trainer) -> str:
         program = str(Path(program).relative_to(Path.cwd()))
     folder = run_folder(trainer)
     logs = folder.parent if folder else "lightning_logs"
-    return shlex.join(
-        [program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"]
-    )
+    return shlex.join([program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"])
 
 
 def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
+    report = RunReport(command=shlex.join(["gd-lightning", *args]))
     try:
-        command_line = CommandLine(args)
+        CommandLine(args, report)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not report.interrupted and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
+            raise
+        where = f" after {report.result.steps} steps; go on with --ckpt_path last" if report.result else ""
+        sys.stderr.write(f"gd-lightning: interrupted{where}\n")
+        return INTERRUPTED
     except (InputError, MisconfigurationException, OSError) as error:
         line = " ".join(str(error).split())
         sys.stderr.write(f"gd-lightning: error: {line}\n")
         return WRONG_INPUT
-    result = command_line.report.result
-    if result is not None and result.status == DIVERGED:
-        sys.stderr.write(f"gd-lightning: error: diverged: {result.message}\n")
+    if report.result is not None and report.result.status == DIVERGED:
+        sys.stderr.write(f"gd-lightning: error: diverged: {report.result.message}\n")
         return HAS_DIVERGED
     return 0

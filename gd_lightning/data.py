@@ -141,15 +141,16 @@ class Table(Series):
         as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(self.labels, pa.string()))
         try:
             table = pyarrow.csv.read_csv(self.path, convert_options=as_text)
-        except pa.ArrowInvalid as error:
+            columns = table.column_names
+        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
             if self.path.read_bytes().strip(b"\xef\xbb\xbf \r\n") == b"":
                 raise InputError(f"{self.path}: empty file, expected a header line and a row for each point") from None
             raise InputError(f"{self.path}: cannot be read as CSV in UTF-8: {error}") from None
+        if len(columns) == 1:
+            raise InputError(f"{self.path}: only one column, {columns[0]!r}; expected commas between the columns")
         for key, name in zip(("t", "y"), self.labels, strict=True):
-            if name not in table.column_names:
-                raise InputError(
-                    f"data.{key}: {self.path} has no column {name!r}; {suggest(name, table.column_names)}"
-                )
+            if name not in columns:
+                raise InputError(f"data.{key}: {self.path} has no column {name!r}; {suggest(name, columns)}")
         return table
 
     def _numbers(self, table: pa.Table, name: str) -> Tensor:

@@ -9,14 +9,14 @@ from torch import Tensor
 from gd_lightning.curve import Curve
 from gd_lightning.losses import mse, rmse, root
 
-__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteLoss", "descend"]
+__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteLossError", "descend"]
 
 STEP_LIMIT = "step limit"
 DIVERGED = "diverged"
 STOPPED = "stopped"
 
 
-class NonFiniteLoss(ArithmeticError):
+class NonFiniteLossError(ArithmeticError):
     """The loss is infinite or not a number, so that it has no gradient to follow."""
 
     def __init__(self, loss: float) -> None:
@@ -56,12 +56,12 @@ def descend(
         Predictions `(*batch, T)` and loss `(*batch)`, both from before the step, as the article prints them.
 
     Raises:
-        NonFiniteLoss: before any parameter is changed.
+        NonFiniteLossError: before any parameter is changed.
     """
     preds = curve(t)  # predict
     loss = mse(preds, targets)  # loss
     if not torch.isfinite(loss).all():
-        raise NonFiniteLoss(loss.sum().item())
+        raise NonFiniteLossError(loss.sum().item())
     backward(loss.sum())  # gradient
     optimizer.step()  # step: params -= lr * gradient
     optimizer.zero_grad()  # reset the gradient
@@ -83,7 +83,9 @@ class Descent:
         message: one sentence about the status.
     """
 
-    def __init__(self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse, rmse_history: Iterable[float] = ()) -> None:
+    def __init__(
+        self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse, rmse_history: Iterable[float] = ()
+    ) -> None:
         self.curve = curve
         self.metric = metric
         self.rmse_history = list(rmse_history)
@@ -102,7 +104,7 @@ class Descent:
         before = self.curve.params.detach().clone()
         try:
             preds, _ = descend(self.curve, optimizer, t, targets, backward)
-        except NonFiniteLoss as error:
+        except NonFiniteLossError as error:
             self._diverge(error.loss, optimizer.param_groups[0]["lr"])
             return False
         self.params_before = before
@@ -135,7 +137,7 @@ class Descent:
         self.status = DIVERGED
         if taken == 0:
             values = ", ".join(f"{name}={value:g}" for name, value in self.curve.named_values().items())
-            self.message = f"the loss is {loss} at the start, before step 1 with lr={lr:g} ({values}); try another start"
+            self.message = f"the loss is {loss} before step 1 with lr={lr:g}, at the start {values}; try another start"
         else:
             self.curve.set_params(self.params_before)
             self.message = (

@@ -23,13 +23,11 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     key = _found(r'Parser key "([^"]+)"', message)
     inner = _found(r'Problem with given class_path [\s\S]*?Parser key "([^"]+)"', message)
     path = f"{key}.{inner}" if inner else key
-    class_path = _found(r"Problem with given class_path '([^']+)'", message) or _found(
-        r"class_path='([^']+)'", message
-    )
+    class_path = _found(r"Problem with given class_path '([^']+)'", message) or _found(r"class_path='([^']+)'", message)
 
     if option := _found(r"unrecognized arguments: (\S+)", message):
         option = option.partition("=")[0]
-        return f"unknown option {option}{_near(option, _options(parser))}; --help lists them"
+        return f"unknown option {option}{_near(option, _options(parser))} (--help lists all)"
     if option := _found(r"does not accept option '([^']+)'", message):
         command = _found(r"Subcommand '([^']+)'", message)
         known = {name.removeprefix("--") for name in _options(_subparser(parser, command))}
@@ -54,12 +52,9 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     if name := _found(r"Multiple subclasses with name (\S+)\.", message):
         choices = _found(r"to avoid ambiguity: (.+)\.", message) or ""
         return f"{key}: {name!r} names more than one class; choose from {choices}"
-    if name := (
-        _found(r"Expected a dot import path string: (\S+)", message)
-        or _found(r"expects a function or a callable class: .*Got value: (\S+)", message)
-    ):
-        name = name.strip("'\"")
-        return f"{key}: no class {name!r}; {suggest(name.rpartition('.')[2], _classes(key or ''))}"
+    value = _found(r"Given value: (\S+)$", message) or _found(r"Given value: \{'class_path': '([^']+)'", message)
+    if value and ("Expected a dot import path" in message or "expects a function or a callable class" in message):
+        return f"{key}: no class {value!r}; {suggest(_short(value), _classes(key or ''))}"
     expected = [_readable(name) for name in re.findall(r"Expected a <class '(\w+)'>", message)]
     given = _found(r"Got value: (.+)", message) or _nested_value(message) or _found(r"Given value: (.+)", message)
     if path and expected and given:
@@ -68,7 +63,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
 
 
 def _found(pattern: str, text: str) -> str | None:
-    match = re.search(pattern, text)
+    match = re.search(pattern, text, re.MULTILINE)
     return match.group(1) if match else None
 
 
@@ -108,9 +103,7 @@ def _near(option: str, known: Iterable[str]) -> str:
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:
-    return {
-        option for action in parser._actions for option in action.option_strings or (f"--{action.dest}",) if "." in option or action.option_strings
-    }
+    return {option for action in parser._actions for option in action.option_strings}
 
 
 def _commands(parser: argparse.ArgumentParser) -> list[str]:
@@ -143,4 +136,5 @@ def _classes(key: str) -> set[str]:
 
 
 def _subclasses(cls: type) -> set[type]:
-    return {sub for direct in cls.__subclasses__() for sub in ({direct} | _subclasses(direct))}
+    found: set[type] = set(cls.__subclasses__())
+    return found.union(*(_subclasses(subclass) for subclass in found))

@@ -83,16 +83,21 @@ class CurveFit(LightningModule):
     def forward(self, t: Tensor) -> Tensor:
         return self.curve(t)  # type: ignore[no-any-return]
 
+    def on_train_start(self) -> None:
+        # a metric keeps its float32 when its module goes to another precision
+        self.train_mse.set_dtype(self.curve.params.dtype)
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
         t, targets = batch
         optimizer = self._optimizer()
+        log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         for _ in range(self._steps_allowed()):
             if not self.descent.step(optimizer, t, targets, self.manual_backward):
                 self.trainer.should_stop = True
                 break
             steps_before = self.global_step - 1
-            if steps_before % self.trainer.log_every_n_steps == 0:
+            if log_every_n_steps and steps_before % log_every_n_steps == 0:
                 self._log_state(steps_before, self.descent.params_before, self.descent.rmse_history[-1])
         if self.descent.rmse_history:
             self.log("train/rmse", self.descent.rmse_history[-1], prog_bar=True, logger=False)
@@ -121,7 +126,9 @@ class CurveFit(LightningModule):
 
     def series(self) -> Batch:
         """The series that is fitted, as the step sees it."""
-        t, targets = next(iter(self.trainer.train_dataloader))
+        loader = self.trainer.train_dataloader
+        assert loader is not None
+        t, targets = next(iter(loader))
         return t.to(self.curve.params), targets.to(self.curve.params)
 
     def result(self) -> FitResult:

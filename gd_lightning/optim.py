@@ -6,7 +6,7 @@ any class of `torch.optim` fits in the same place.
 
 import math
 from collections.abc import Callable
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ class UpdateRule(Optimizer):
     def __init__(self, params: ParamsT, lr: float, **numbers: float) -> None:
         check_lr(lr)
         super().__init__(params, {"lr": lr, **numbers})
+        self.numbers = ("lr", *numbers)  # not self.defaults, to which torch adds entries of its own
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -64,7 +65,7 @@ class UpdateRule(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            numbers: dict[str, Any] = {name: group[name] for name in self.defaults}
+            numbers = {name: group[name] for name in self.numbers}
             for theta in group["params"]:
                 if theta.grad is not None:
                     theta.copy_(self.update(theta, theta.grad, self.state[theta], **numbers))

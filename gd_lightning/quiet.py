@@ -16,3 +16,5 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.", category=FutureWarning)
     # One series is one batch and already in memory: there is nothing for workers to load.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # Lightning compares log_every_n_steps with the batches of an epoch, which is one; here it counts steps.
+    warnings.filterwarnings("ignore", message=".*is smaller than the logging interval")

@@ -59,11 +59,11 @@ def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str
         f"| {name} | {result['initial_parameters'][name]:.6g} | {value:.6g} |"
         for name, value in result["parameters"].items()
     )
-    first = f" It was {result['rmse_history'][0]:.6g} at the start." if result["rmse_history"] else ""
+    first = f"RMSE {result['rmse_history'][0]:.6g} at the start. " if result["rmse_history"] else ""
     return f"""\
-## {result["equation"]}
+## `{result["equation"]}`
 
-{outcome(result)}{first}
+{first}{outcome(result)}
 
 | parameter | before | after |
 |---|---|---|
@@ -79,7 +79,7 @@ and the learning rate lr = {lr:g}.
 
 - **Scalars**: `train/rmse` is the root of the loss, in units of y, after so many steps; a curve that goes flat has
   either arrived or become too slow to see. `parameters/...` are the parameters on the same axis.
-- **Images**: `prediction` shows data and prediction; its slider goes through the steps. `film_strip` shows the first
-  steps side by side. Grey circles are the prediction at the start.
+- **Images**: `prediction` shows data and prediction; its slider goes through the steps. `film_strip` shows some
+  steps side by side; a click makes it larger. Grey circles are the prediction at the start.
 - **HParams**: compares runs by learning rate, steps and seed, with the RMSE that each one reached.
 """

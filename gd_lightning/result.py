@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FitResult", "versions"]
 
+
 def versions() -> dict[str, str]:
     """The versions of Python, of this package, and of what computes for it, as far as installed."""
     found = {"python": platform.python_version()}

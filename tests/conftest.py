@@ -1,0 +1,91 @@
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+
+# As the article prints them: the RMSE before each of its ten steps.
+ARTICLE_RMSE = [
+    74.96194346966999,
+    36.43029986215973,
+    22.692756149058336,
+    19.006926227796704,
+    18.225665028268686,
+    18.073917779669408,
+    18.04494798288646,
+    18.039351786874853,
+    18.03818276871748,
+    18.037850320630035,
+]
+
+
+@dataclass
+class Article:
+    """The article's series and start, drawn from the global generator as its notebook draws them."""
+
+    t: torch.Tensor
+    y: torch.Tensor
+    start: torch.Tensor
+    rmse: list[float]
+
+    @property
+    def init(self):
+        return dict(zip("abc", self.start.tolist(), strict=True))
+
+
+@pytest.fixture(scope="session")
+def article():
+    with torch.random.fork_rng():
+        torch.manual_seed(2021)
+        t = torch.arange(0, 20).float()
+        y = torch.rand(20) * 5 + 0.8 * (t - 7.5) ** 2 + 1
+        torch.randn(3)
+        start = torch.randn(3)
+    return Article(t, y, start, ARTICLE_RMSE)
+
+
+@dataclass
+class Finished:
+    code: int
+    out: str
+    err: str
+
+
+def gd_lightning(*args, cwd, python=("-m", "gd_lightning"), timeout=300):
+    """The real command line in a fresh process, with nothing of this one but the path of the package."""
+    env = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    for name in ("PYTHONWARNINGS", "FORCE_COLOR", "PYTEST_CURRENT_TEST"):
+        env.pop(name, None)
+    done = subprocess.run(
+        [sys.executable, *python, *map(str, args)],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+@dataclass
+class ArticleRun(Finished):
+    folder: Path
+    """Where the command ran."""
+
+    @property
+    def version_0(self):
+        return self.folder / "lightning_logs" / "version_0"
+
+
+@pytest.fixture(scope="session")
+def article_run(tmp_path_factory):
+    """`gd-lightning fit --config configs/quadratic.yaml`, run once and looked at by many tests."""
+    folder = tmp_path_factory.mktemp("article")
+    done = gd_lightning("fit", "--config", ROOT / "configs" / "quadratic.yaml", cwd=folder)
+    return ArticleRun(done.code, done.out, done.err, folder)

@@ -1,0 +1,80 @@
+"""Wrong input on the real command line: one line, exit code 2, nothing written."""
+
+import pytest
+from conftest import gd_lightning
+
+TABLE = ["fit", "--data=Table", "--data.t=speed", "--data.y=dist"]
+FILES = {
+    "good.csv": "speed,dist\n4,2\n7,4\n8,16\n9,10\n",
+    "text.csv": "speed,dist\n4,2\n7,abc\n8,16\n9,10\n",
+    "nan.csv": "speed,dist\n4,2\n7,4\n8,nan\n9,10\n",
+    "one.csv": "speed,dist\n4,2\n",
+    "empty.csv": "",
+    "key.yaml": "model: {lrr: 1e-5}\n",
+    "section.yaml": "modell: {lr: 1e-5}\n",
+    "broken.yaml": "model: {lr: [1\n",
+    "type.yaml": "trainer: {max_epochs: ten}\n",
+    "class.yaml": "data: {class_path: NoisySerie}\n",
+    "argument.yaml": "data: {class_path: NoisySeries, init_args: {pointts: 3}}\n",
+    "quadratic.yaml": "model: {function: quadratic}\n",
+}
+CASES = {
+    "misspelt option": (["fit", "--model.lrr=1e-5"], ["--model.lrr", "did you mean --model.lr?"]),
+    "abbreviated option": (["fit", "--trainer.max_epoch=3"], ["did you mean --trainer.max_epochs?"]),
+    "misspelt key": (["fit", "--config=key.yaml"], ["'model.lrr'", "did you mean model.lr?"]),
+    "misspelt section": (["fit", "--config=section.yaml"], ["'modell.lr'", "did you mean model.lr?"]),
+    "misspelt data class": (["fit", "--data=Tabel"], ["'Tabel'", "did you mean 'Table'?"]),
+    "misspelt class in a file": (["fit", "--config=class.yaml"], ["'NoisySerie'", "did you mean 'NoisySeries'?"]),
+    "misspelt argument": (["fit", "--data.point=3"], ["NoisySeries takes no 'point'", "did you mean 'points'?"]),
+    "misspelt argument in a file": (["fit", "--config=argument.yaml"], ["'pointts'", "did you mean 'points'?"]),
+    "misspelt family": (["fit", "--model.function=quadratik"], ["'quadratik'", "did you mean 'quadratic'?"]),
+    "misspelt rule": (["fit", "--model.optimizer=SDG"], ["'SDG'", "did you mean 'SGD'?"]),
+    "misspelt rule of torch": (
+        ["fit", "--model.optimizer=torch.optim.Adm"],
+        ["torch.optim.Adm", "did you mean 'Adam'?"],
+    ),
+    "misspelt callback": (["fit", "--trainer.callbacks=EarlyStoping"], ["'EarlyStoping'", "'EarlyStopping'?"]),
+    "misspelt command": (["fti"], ["unknown command 'fti'", "did you mean 'fit'?"]),
+    "no command": ([], ["no command given", "fit, predict"]),
+    "text for a number": (["fit", "--model.lr=fast"], ["model.lr", "'fast'", "expected a number"]),
+    "text for a whole number": (["fit", "--config=type.yaml"], ["trainer.max_epochs", "'ten'", "a whole number"]),
+    "text for points": (["fit", "--data.points=many"], ["data.points", "'many'", "a whole number"]),
+    "a number for a mapping": (["fit", "--model.init=3"], ["model.init", "'3'", "a mapping such as {a: 1, b: 2}"]),
+    "unknown parameter": (["fit", "--model.init.z=3"], ["quadratic has no parameter 'z'", "a, b, c"]),
+    "negative lr": (["fit", "--model.lr=-1"], ["lr: given -1.0", "expected a finite number above 0"]),
+    "lr of zero": (["fit", "--model.lr=0"], ["lr: given 0.0", "above 0"]),
+    "zero epochs": (["fit", "--trainer.max_epochs=0"], ["trainer.max_epochs: given 0", "at least 1"]),
+    "zero steps": (["fit", "--trainer.max_steps=0"], ["trainer.max_steps: given 0", "at least 1"]),
+    "endless": (["fit", "--trainer.max_epochs=-1"], ["never ends"]),
+    "zero steps an epoch": (["fit", "--model.steps_per_epoch=0"], ["steps_per_epoch: given 0", "at least 1"]),
+    "a random seed": (["fit", "--seed_everything=true"], ["seed_everything: given True", "a whole number"]),
+    "missing config": (["fit", "--config=quadratik.yaml"], ["no such file: quadratik.yaml", "'quadratic.yaml'?"]),
+    "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),
+    "missing table": ([*TABLE, "--data.path=goood.csv"], ["goood.csv is no such file", "did you mean 'good.csv'?"]),
+    "missing column": ([*TABLE, "--data.path=good.csv", "--data.y=dits"], ["no column 'dits'", "'dist'?"]),
+    "table without columns": (["fit", "--data=Table", "--data.path=good.csv"], ["also needs t, y", "--data.t ..."]),
+    "empty table": ([*TABLE, "--data.path=empty.csv"], ["empty.csv: empty file"]),
+    "text in a column": ([*TABLE, "--data.path=text.csv"], ["'dist'", "data row 2 (line 3 of the file)", "'abc'"]),
+    "nan in a column": ([*TABLE, "--data.path=nan.csv"], ["data row 3 (line 4 of the file)", "'nan'"]),
+    "a single point": ([*TABLE, "--data.path=one.csv"], ["1 point", "at least 3", "a, b, c"]),
+    "resume from no checkpoint": (["fit", "--ckpt_path=good.csv"], ["good.csv is no checkpoint", "last.ckpt"]),
+    "resume from a missing file": (["fit", "--ckpt_path=no.ckpt"], ["no such file: no.ckpt", "'last'"]),
+    "predict from nothing": (["predict"], ["ckpt_path: given none", "'last'"]),
+    "predict from no run": (["predict", "--ckpt_path=last"], ["'last'", "no run with a checkpoint"]),
+    "unknown accelerator": (["fit", "--trainer.accelerator=gpuu"], ["'gpuu'", "cpu"]),
+    "plots of every zeroth step": (["fit", "--plots.every_n_steps=0"], ["plots.every_n_steps: given 0"]),
+}
+
+
+@pytest.mark.parametrize(("args", "said"), CASES.values(), ids=CASES)
+def test_one_line_and_exit_code_2(tmp_path, args, said):
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    done = gd_lightning(*args, cwd=tmp_path)
+    assert done.code == 2
+    assert done.out == ""
+    [line] = done.err.splitlines()
+    assert line.startswith("gd-lightning: error: ")
+    for words in said:
+        assert words in line
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(FILES)

@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import torch
+
+import gd_lightning
+from gd_lightning import FitResult, InputError, fit
+
+
+def as_list(values):
+    return values.tolist()
+
+
+def as_double_array(values):
+    return np.array(values.tolist())
+
+
+@pytest.mark.parametrize("make", [as_list, as_double_array, torch.Tensor.numpy, torch.clone])
+def test_the_article_from_lists_arrays_and_tensors(article, make, capsys):
+    result = fit("quadratic", make(article.t), make(article.y), init=article.init, lr=1e-5, steps=10)
+    assert result.rmse_history == article.rmse
+    assert result.status == "step limit"
+    assert result.steps == 10
+    assert list(result.parameters) == ["a", "b", "c"]
+    assert result.initial_parameters == article.init
+    assert capsys.readouterr() == ("", "")
+
+
+def test_whole_numbers_for_t(article):
+    result = fit("quadratic", range(20), article.y, init=article.init)
+    assert result.rmse_history == article.rmse
+
+
+def test_a_callable_fits_like_the_family_of_the_same_equation(article):
+    def parabola(t, a, b, c):
+        return a * t**2 + b * t + c
+
+    assert fit(parabola, article.t, article.y, init=article.init).rmse_history == article.rmse
+
+
+def test_double_precision_on_request_and_from_a_double_tensor(article):
+    by_request = fit("quadratic", article.t, article.y, init=article.init, dtype=torch.float64)
+    by_tensor = fit("quadratic", article.t, article.y.double(), init=article.init)
+    assert by_request.parameters == by_tensor.parameters
+    assert by_request.predict([1.0]).dtype == torch.float64
+    assert by_request.rmse_history == pytest.approx(article.rmse, rel=1e-6)
+    assert by_request.rmse_history != article.rmse
+
+
+def test_it_reaches_least_squares(article):
+    t = (article.t - 9.5) / 5.9
+    result = fit("quadratic", t, article.y.double(), lr=0.3, steps=2000)
+    best = np.polyfit(t.double().numpy(), article.y.double().numpy(), 2)
+    assert list(result.parameters.values()) == pytest.approx(best, rel=1e-9)
+
+
+def test_any_optimizer_of_torch(article):
+    t = (article.t - 9.5) / 5.9
+    result = fit("quadratic", t, article.y, lr=1.0, steps=500, optimizer=torch.optim.Adam)
+    assert result.rmse == pytest.approx(1.4673, abs=1e-3)
+
+
+def test_start_is_random_and_seeded_and_in_part_given(article):
+    one, same = (fit("quadratic", article.t, article.y, seed=1) for _ in range(2))
+    other = fit("quadratic", article.t, article.y, seed=2)
+    part = fit("quadratic", article.t, article.y, seed=1, init={"b": 4})
+    assert one.initial_parameters == same.initial_parameters
+    assert one.initial_parameters != other.initial_parameters
+    assert part.initial_parameters == {**one.initial_parameters, "b": 4}
+
+
+def test_the_global_generator_is_neither_read_nor_moved(article):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    one = fit("quadratic", article.t, article.y)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert fit("quadratic", article.t, article.y).parameters == one.parameters
+
+
+def test_divergence_is_a_status_not_a_number(article):
+    result = fit("quadratic", article.t, article.y, lr=1e-3, steps=1000)
+    assert result.status == "diverged"
+    assert np.isfinite([result.rmse, *result.parameters.values(), *result.rmse_history]).all()
+    assert result.rmse == result.rmse_history[-1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"function": "quadratik"}, "did you mean 'quadratic'"),
+        ({"lr": -1}, "lr: given -1, expected a finite number above 0"),
+        ({"lr": float("nan")}, "lr: given nan"),
+        ({"steps": 0}, "steps: given 0, expected a whole number of at least 1"),
+        ({"steps": 2.5}, "steps: given 2.5"),
+        ({"steps": True}, "steps: given True"),
+        ({"init": {"z": 1}}, "init: quadratic has no parameter 'z'; choose from a, b, c"),
+        ({"init": {"a": float("inf")}}, "init: a is inf, expected a finite number"),
+        ({"t": [1, 2, 3]}, r"t has shape \(3,\) and y has shape \(4,\)"),
+        ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan"),
+        ({"y": [1, 2, 3, float("inf")]}, "y: point 4 of 4 is inf"),
+        ({"t": [1], "y": [1]}, "the series has 1 point, expected at least 3"),
+        ({"t": [], "y": []}, "the series has 0 points"),
+        ({"y": ["a", "b", "c", "d"]}, "y: given list, expected a row of numbers"),
+        ({"y": None}, "y: given NoneType, expected a row of numbers"),
+    ],
+)
+def test_wrong_input_is_one_line(changes, message):
+    arguments = {"function": "quadratic", "t": [1, 2, 3, 4], "y": [1, 4, 9, 16], **changes}
+    with pytest.raises(InputError, match=message) as caught:
+        fit(**arguments)
+    assert "\n" not in str(caught.value)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_all_names_are_handed_on():
+    for name in gd_lightning.__all__:
+        assert getattr(gd_lightning, name).__name__ == name
+    assert set(gd_lightning.__all__) <= set(dir(gd_lightning))
+    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+        gd_lightning.fitt  # noqa: B018
+    assert FitResult is gd_lightning.FitResult

@@ -1,0 +1,50 @@
+"""The core imports without the shell, and imports run from shell to core only."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "gd_lightning"
+CORE = ["errors", "functions", "curve", "losses", "optim", "descent", "result", "fitting"]
+SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
+
+
+def test_fit_in_a_fresh_process_imports_no_shell():
+    code = (
+        "import sys; from gd_lightning import fit; fit('linear', [0, 1], [0, 1], steps=1); "
+        f"print([name for name in {SHELL_LIBRARIES} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "[]"
+
+
+def imported(module):
+    """Modules of this package that a file imports when it is imported; what a function imports is its own affair."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    return {
+        node.module.rpartition(".")[2]
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gd_lightning.")
+    }
+
+
+@pytest.mark.parametrize("module", CORE)
+def test_the_core_imports_the_core(module):
+    assert imported(module) <= set(CORE)
+
+
+@pytest.mark.parametrize("module", ["functions", "losses", "optim"])
+def test_the_ideas_of_the_core_do_not_import_one_another(module):
+    assert imported(module) <= {"errors"}
+
+
+def test_the_version_is_told_without_importing_torch():
+    code = "import sys; sys.argv = ['gd-lightning', '--version']; from gd_lightning.__main__ import main; "
+    code += "code = main(); print('torch' in sys.modules); sys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    version, torch_imported = done.stdout.splitlines()
+    assert version.startswith("gd-lightning 0.")
+    assert torch_imported == "False"

@@ -1,0 +1,205 @@
+import math
+
+import pytest
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader, TensorDataset
+
+from gd_lightning import CurveFit, InputError, NoisySeries, Table, UpdateRule, fit
+
+
+def train(module, data=None, logger=False, callbacks=(), checkpointing=False, ckpt_path=None, **limits):
+    trainer = Trainer(
+        accelerator="cpu",
+        logger=logger,
+        callbacks=list(callbacks),
+        enable_checkpointing=checkpointing,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **limits,
+    )
+    trainer.fit(module, datamodule=data or NoisySeries(), ckpt_path=ckpt_path)
+    return trainer
+
+
+def test_the_article_through_the_trainer(article):
+    module = CurveFit()
+    trainer = train(module, max_epochs=10)
+    result = module.result()
+    assert trainer.global_step == 10
+    assert result.rmse_history == article.rmse
+    assert result.initial_parameters == article.init
+    assert result.status == "step limit"
+    assert result.seed == 2021
+
+
+def test_trainer_and_notebook_have_the_same_bits(article):
+    module = CurveFit(lr=2e-5)
+    train(module, max_epochs=60)
+    assert (
+        module.result().to_dict()
+        == fit("quadratic", article.t, article.y, init=article.init, lr=2e-5, steps=60).to_dict()
+    )
+
+
+@pytest.mark.parametrize(("k", "limits", "steps"), [(4, {"max_steps": 10}, 10), (5, {"max_epochs": 2}, 10)])
+def test_k_steps_per_epoch_are_counted_one_by_one(article, k, limits, steps):
+    module = CurveFit(steps_per_epoch=k)
+    trainer = train(module, **{"max_epochs": -1, **limits})
+    assert trainer.global_step == steps
+    assert trainer.current_epoch == math.ceil(steps / k)
+    assert module.result().rmse_history == article.rmse
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_logs_count_steps(article, tmp_path, k):
+    train(CurveFit(steps_per_epoch=k), logger=CSVLogger(tmp_path, name="", version=""), max_steps=10, max_epochs=-1)
+    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
+    assert [int(row["step"]) for row in rows] == list(range(11))
+    assert [float(row["train/rmse"]) for row in rows[:10]] == article.rmse
+    assert [float(row["train/loss"]) for row in rows[:10]] == pytest.approx([r**2 for r in article.rmse])
+    assert [float(rows[0][f"parameters/{name}"]) for name in "abc"] == article.start.tolist()
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_five_and_five_steps_are_ten(tmp_path, k):
+    straight = CurveFit(steps_per_epoch=k)
+    train(straight, max_steps=10, max_epochs=-1)
+    first, then = CurveFit(steps_per_epoch=k), CurveFit(steps_per_epoch=k)
+    train(first, max_steps=5, max_epochs=-1).save_checkpoint(tmp_path / "five.ckpt")
+    trainer = train(then, max_steps=10, max_epochs=-1, ckpt_path=tmp_path / "five.ckpt")
+    assert trainer.global_step == 10
+    assert then.result().to_dict() == straight.result().to_dict()
+
+
+class Momentum(UpdateRule):
+    def __init__(self, params, lr, beta=0.5):
+        super().__init__(params, lr, beta=beta)
+
+    def update(self, theta, g, state, lr, beta):
+        v = state["v"] = beta * state["v"] + g if "v" in state else g.clone()
+        return theta - lr * v
+
+
+@pytest.mark.parametrize("rule", [Momentum, torch.optim.Adam])
+def test_the_state_of_the_rule_is_resumed_too(tmp_path, rule):
+    straight, first, then = (CurveFit(optimizer=rule, lr=1e-6) for _ in range(3))
+    train(straight, max_epochs=10)
+    train(first, max_epochs=5).save_checkpoint(tmp_path / "five.ckpt")
+    train(then, max_epochs=10, ckpt_path=tmp_path / "five.ckpt")
+    assert then.result().to_dict() == straight.result().to_dict()
+
+
+def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
+    module = CurveFit(init={"a": 1})
+    train(module, max_epochs=1).save_checkpoint(tmp_path / "one.ckpt")
+    checkpoint = torch.load(tmp_path / "one.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"] == {
+        "function": "quadratic",
+        "lr": 1e-5,
+        "init": {"a": 1},
+        "steps_per_epoch": 1,
+    }
+    again = CurveFit.load_from_checkpoint(tmp_path / "one.ckpt")
+    assert torch.equal(again.curve.params, module.curve.params)
+    assert torch.equal(again.curve.initial_params, module.curve.initial_params)
+
+
+def test_divergence_stops_at_once_and_keeps_finite_parameters():
+    module = CurveFit(lr=1e-3)
+    trainer = train(module, max_epochs=300)
+    assert trainer.global_step == 10
+    assert module.result().status == "diverged"
+    assert torch.isfinite(module.curve.params).all()
+    assert module.result().rmse == module.result().rmse_history[-1]
+
+
+def test_divergence_in_the_last_step_is_seen():
+    module = CurveFit(lr=1e-3)
+    train(module, max_epochs=10)
+    assert module.result().status == "diverged"
+
+
+def test_a_callback_that_stops_the_run_is_told_of():
+    class StopAtThree(Callback):
+        def on_train_batch_end(self, trainer, *rest):
+            trainer.should_stop = trainer.global_step == 3
+
+    module = CurveFit()
+    train(module, callbacks=[StopAtThree()], max_epochs=10)
+    assert module.result().steps == 3
+    assert module.result().status == "stopped"
+
+
+def test_rmse_can_be_monitored(tmp_path):
+    best = ModelCheckpoint(tmp_path, monitor="train/rmse", filename="best")
+    train(CurveFit(), callbacks=[best], checkpointing=True, max_epochs=10)
+    assert best.best_model_score.item() == pytest.approx(18.037850320630035)
+
+
+def test_a_data_module_of_somebody_else(article):
+    class Other(LightningDataModule):
+        def train_dataloader(self):
+            return DataLoader(TensorDataset(article.t[None], article.y[None]), batch_size=None)
+
+    torch.manual_seed(3)
+    module = CurveFit(init=article.init)
+    train(module, data=Other(), max_epochs=10)
+    assert module.result().rmse_history == article.rmse
+    assert module.result().seed is None
+
+
+def test_double_precision_through_the_trainer(tmp_path, article):
+    path = tmp_path / "article.csv"
+    rows = "".join(f"{t},{y}\n" for t, y in zip(article.t.tolist(), article.y.tolist(), strict=True))
+    path.write_text("t,y\n" + rows)
+    module = CurveFit(init=article.init)
+    train(module, data=Table(path=str(path), t="t", y="y"), max_epochs=10, precision="64-true")
+    double = fit("quadratic", article.t, article.y, init=article.init, dtype=torch.float64)
+    assert module.result().rmse_history == pytest.approx(double.rmse_history, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"function": "cubik"}, r"did you mean 'cubic'\?"),
+        ({"lr": 0}, "lr: given 0"),
+        ({"init": {"q": 1}}, "has no parameter 'q'"),
+        ({"steps_per_epoch": 0}, "steps_per_epoch: given 0, expected at least 1"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        CurveFit(**arguments)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_article_on_a_gpu(article):
+    module = CurveFit()
+    trainer = Trainer(
+        accelerator="gpu",
+        devices=1,
+        max_epochs=10,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, datamodule=NoisySeries())
+    assert module.result().initial_parameters == article.init
+    assert module.result().rmse_history == pytest.approx(article.rmse, abs=1e-6)
+    assert trainer.strategy.root_device.type == "cuda"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_fit_in_python_on_a_gpu(article):
+    result = fit("quadratic", article.t, article.y.cuda(), init=article.init)
+    assert result.rmse_history == pytest.approx(article.rmse, abs=1e-6)
+    assert result.predict([0.0]).device.type == "cuda"
+    assert result.plot().axes

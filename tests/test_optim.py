@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from gd_lightning import functions
+from gd_lightning.curve import Curve
+from gd_lightning.descent import descend
+from gd_lightning.errors import InputError
+from gd_lightning.optim import SGD, UpdateRule
+
+
+class Momentum(UpdateRule):
+    """v <- beta * v + g; theta <- theta - lr * v: made by the recipe in CONTRIBUTING."""
+
+    def __init__(self, params, lr, beta=0.9):
+        super().__init__(params, lr, beta=beta)
+
+    def update(self, theta, g, state, lr, beta):
+        v = state["v"] = beta * state["v"] + g if "v" in state else g.clone()
+        return theta - lr * v
+
+
+RULES = [
+    (SGD, {}, torch.optim.SGD, {}),
+    (Momentum, {"beta": 0.8}, torch.optim.SGD, {"momentum": 0.8}),
+]
+
+
+def trajectory(name, make_rule, steps=50):
+    curve = Curve(name)
+    curve.start(torch.linspace(-1, 1, len(curve.names)))
+    rule = make_rule([curve.params])
+    t = torch.linspace(-1, 1, 9)
+    path = []
+    for _ in range(steps):
+        descend(curve, rule, t, torch.cos(3 * t))
+        path.append(curve.params.detach().clone())
+    return torch.stack(path)
+
+
+@pytest.mark.parametrize("name", functions.__all__)
+@pytest.mark.parametrize(("rule", "numbers", "torch_rule", "torch_numbers"), RULES)
+def test_every_rule_on_every_family_is_torch_optim_s(name, rule, numbers, torch_rule, torch_numbers):
+    ours = trajectory(name, lambda params: rule(params, 0.1, **numbers))
+    theirs = trajectory(name, lambda params: torch_rule(params, lr=0.1, **torch_numbers))
+    # torch.optim adds -lr * g in one fused operation, which rounds once where the equation rounds twice
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(ours[0], ours[-1])
+
+
+def test_the_state_of_a_rule_survives_a_save():
+    theta = torch.nn.Parameter(torch.ones(2))
+    rule = Momentum([theta], 0.1)
+    theta.grad = torch.tensor([1.0, 2.0])
+    rule.step()
+    again = Momentum([theta], 0.1)
+    again.load_state_dict(rule.state_dict())
+    assert torch.equal(again.state[theta]["v"], torch.tensor([1.0, 2.0]))
+    again.step()
+
+
+def test_a_parameter_without_gradient_stays():
+    theta = torch.nn.Parameter(torch.ones(2))
+    SGD([theta], 0.1).step()
+    assert theta.tolist() == [1, 1]
+
+
+def test_a_closure_is_called_with_gradients_on():
+    theta = torch.nn.Parameter(torch.tensor(3.0))
+    rule = SGD([theta], 0.1)
+
+    def closure():
+        loss = theta**2
+        loss.backward()
+        return loss.item()
+
+    assert rule.step(closure) == 9
+    assert theta.item() == pytest.approx(3 - 0.1 * 6)
+
+
+def test_a_scheduler_of_torch_fits():
+    theta = torch.nn.Parameter(torch.ones(1))
+    rule = SGD([theta], 0.1)
+    scheduler = torch.optim.lr_scheduler.StepLR(rule, step_size=1, gamma=0.5)
+    theta.grad = torch.ones(1)
+    rule.step()
+    scheduler.step()
+    rule.step()
+    assert theta.item() == pytest.approx(1 - 0.1 - 0.05)
+
+
+@pytest.mark.parametrize("lr", [0, -1e-5, float("nan"), float("inf")])
+def test_a_learning_rate_that_cannot_descend_is_refused(lr):
+    with pytest.raises(InputError, match=f"lr: given {lr}, expected a finite number above 0"):
+        SGD([torch.nn.Parameter(torch.ones(1))], lr)

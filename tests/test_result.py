@@ -1,0 +1,69 @@
+import json
+import math
+
+import pytest
+import torch
+
+from gd_lightning import fit
+
+
+@pytest.fixture
+def result(article):
+    return fit("quadratic", article.t, article.y, init=article.init)
+
+
+def test_predict_is_the_function_at_the_parameters(result, article):
+    preds = result.predict(article.t)
+    a, b, c = (torch.tensor(value) for value in result.parameters.values())
+    assert torch.equal(preds, a * article.t**2 + b * article.t + c)
+    assert not preds.requires_grad
+    assert torch.equal(result.predict(range(20)), preds)
+    assert result.predict([0.5]).shape == (1,)
+
+
+def test_rmse_belongs_to_the_parameters(result, article):
+    loss = ((result.predict(article.t) - article.y) ** 2).mean().item()
+    assert result.rmse == loss**0.5
+    longer = fit("quadratic", article.t, article.y, init=article.init, steps=11)
+    assert longer.rmse_history[10] == result.rmse
+
+
+def test_json_has_the_promised_keys(result, article, tmp_path):
+    result.write_json(tmp_path / "result.json")
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+    content = json.loads((tmp_path / "result.json").read_text())
+    assert content["function"] == "quadratic"
+    assert content["equation"] == "y = a*t**2 + b*t + c"
+    assert content["parameters"] == result.parameters
+    assert content["initial_parameters"] == article.init
+    assert content["rmse"] == result.rmse
+    assert content["rmse_history"] == article.rmse
+    assert content["steps"] == 10
+    assert content["status"] == "step limit"
+    assert content["seed"] == 2021
+    assert content["versions"]["torch"].startswith(torch.__version__.partition("+")[0])
+    assert {"python", "lightning", "torchmetrics", "gd-lightning"} <= set(content["versions"])
+
+
+def test_a_start_without_finite_loss_has_no_number_for_rmse(article, tmp_path):
+    result = fit("quadratic", article.t, article.y, init={"a": 1e30})
+    assert not math.isfinite(result.rmse)
+    result.write_json(tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text())["rmse"] is None
+
+
+def test_it_prints_well(result):
+    text = str(result)
+    assert "y = a*t**2 + b*t + c" in text
+    assert "RMSE 18.0377 after 10 steps" in text
+    assert "a = 0.303616     (start -0.128405)" in text
+    assert repr(result) == (
+        "FitResult(quadratic: a=0.303616, b=-0.978554, c=0.570039; RMSE 18.0377 after 10 steps, step limit)"
+    )
+
+
+def test_plot_shows_data_prediction_and_start(result):
+    figure = result.plot()
+    labels = [collection.get_label() for collection in figure.axes[0].collections]
+    assert labels == ["data", "prediction at the start", "prediction"]
+    assert "after 10 steps: RMSE 18.04" in figure.axes[0].get_title()
