@@ -1,0 +1,60 @@
+"""The README says what is so: its numbers, its commands in their order, its Python, its links."""
+
+import re
+import shlex
+import shutil
+
+import pytest
+from conftest import ARTICLE_RMSE, ROOT, gd_lightning
+
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_ten_numbers():
+    assert re.findall(r"^\| (\d+) \| ([\d.]+) \|$", README, re.MULTILINE) == [
+        (str(step), repr(rmse)) for step, rmse in enumerate(ARTICLE_RMSE, start=1)
+    ]
+
+
+@pytest.mark.parametrize("block", blocks("bash"), ids=range(len(blocks("bash"))))
+def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
+    for folder in ("configs", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    for line in block.splitlines():
+        program, *args = shlex.split(line, comments=True)
+        assert program == "gd-lightning"
+        done = gd_lightning(*args, cwd=tmp_path)
+        assert (done.code, done.err) == (0, ""), line
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=range(len(blocks("python"))))
+def test_the_python(block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    assert "RMSE 18.0" in capsys.readouterr().out
+    assert (tmp_path / "fit.png").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/README.md"])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if not target.startswith("https://"):
+            assert (ROOT / target).exists(), target
+
+
+def test_the_names_in_the_table_are_in_the_files():
+    rows = re.findall(r"^\| [^|]+ \| (.+) \|$", README, re.MULTILINE)
+    named = [
+        (name, path)
+        for row in rows
+        for part in row.split(";")
+        for path in re.findall(r"\]\((gd_lightning/\w+\.py)\)", part)
+        for name in re.findall(r"`(\w+)`", part.partition(" in [")[0])
+    ]
+    assert len(named) >= 6
+    for name, path in named:
+        assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
