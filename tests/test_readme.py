@@ -47,14 +47,8 @@ def test_links_lead_somewhere(page):
 
 
 def test_the_names_in_the_table_are_in_the_files():
-    rows = re.findall(r"^\| [^|]+ \| (.+) \|$", README, re.MULTILINE)
-    named = [
-        (name, path)
-        for row in rows
-        for part in row.split(";")
-        for path in re.findall(r"\]\((gd_lightning/\w+\.py)\)", part)
-        for name in re.findall(r"`(\w+)`", part.partition(" in [")[0])
-    ]
+    phrases = re.findall(r"((?:`[^`]+`(?: and )?)+) in \[[^\]]+\]\(([^)]+)\)", README)
+    named = [(name, path) for names, path in phrases for name in re.findall(r"`(\w+)`", names)]
     assert len(named) >= 6
     for name, path in named:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
