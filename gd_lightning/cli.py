@@ -32,6 +32,10 @@ __all__ = ["CommandLine", "run"]
 
 WRONG_INPUT, HAS_DIVERGED, INTERRUPTED = 2, 3, 130
 ARTICLE_EPOCHS = 10
+COMMANDS = {
+    "fit": "Fit a curve; without options, the article's ten steps.",
+    "predict": "Write the predictions of a fit, with its data, as CSV.",
+}
 
 
 class Parser(LightningArgumentParser):
@@ -114,6 +118,7 @@ class CommandLine(LightningCLI):
                 "use_distributed_sampler": False,  # each process holds the full batch, so that its mean is exact
             },
             seed_everything_default=ARTICLE_SEED,
+            parser_kwargs={"description": "Fit curves to data by gradient descent, and watch every step."},
             parser_class=Parser,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
@@ -127,9 +132,21 @@ class CommandLine(LightningCLI):
             "predict": {"model", "dataloaders", "datamodule", "return_predictions", "weights_only"},
         }
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def setup_parser(self, *args: Any) -> None:
+        super().setup_parser(*args)
+        commands = self.parser._subcommands_action
+        assert commands is not None
+        for choice in commands._choices_actions:
+            choice.help = COMMANDS[choice.dest]
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Model and data first, which a user of this project changes; then Lightning's forty options."""
+        parser.add_lightning_class_args(CurveFit, "model")
+        parser.add_lightning_class_args(Series, "data", subclass_mode=True)
         parser.add_lightning_class_args(PredictionPlots, "plots")
-        parser.set_defaults({"data": {"class_path": "gd_lightning.data.NoisySeries"}})
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
+        parser.set_defaults({"data": {"class_path": "gd_lightning.NoisySeries"}})
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)

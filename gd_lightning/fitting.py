@@ -1,18 +1,16 @@
 """Fitting in a notebook: the loop around the step, without a Trainer."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import Optimizer
 
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError
 from gd_lightning.functions import Family
-from gd_lightning.optim import SGD, check_lr
+from gd_lightning.optim import SGD, Rule, make_rule
 from gd_lightning.result import FitResult
 
 __all__ = ["check_series", "fit"]
@@ -64,7 +62,7 @@ def fit(
     init: Mapping[str, float] | None = None,
     lr: float = 1e-5,
     steps: int = 10,
-    optimizer: Callable[[Iterable[Parameter], float], Optimizer] = SGD,
+    optimizer: Rule = SGD,
     seed: int = 2021,
     dtype: torch.dtype | None = None,
 ) -> FitResult:
@@ -99,7 +97,6 @@ def fit(
         (2.0, 1.0)
     """
     curve = Curve(function)
-    check_lr(lr)
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
         raise InputError(f"steps: given {steps!r}, expected a whole number of at least 1")
     curve.check_init(init or {})
@@ -109,7 +106,7 @@ def fit(
     curve.to(device=targets.device, dtype=targets.dtype)
     random_start = initialize(len(curve.names), torch.Generator().manual_seed(seed))
     curve.start(random_start.to(targets), init)
-    rule = optimizer([curve.params], lr)
+    rule = make_rule(optimizer, curve.params, lr)
 
     descent = Descent(curve)
     for _ in range(steps):

@@ -14,15 +14,15 @@ from torchmetrics import MeanSquaredError
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import DIVERGED, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.functions import Family
 from gd_lightning.losses import root
-from gd_lightning.optim import SGD, UpdateRule, check_lr
+from gd_lightning.optim import SGD, Rule, UpdateRule, make_rule
 from gd_lightning.result import FitResult
 
 __all__ = ["CurveFit"]
 
 Batch = tuple[Tensor, Tensor]
-Rule = Callable[[Iterable[Parameter], float], UpdateRule] | Callable[[Iterable[Parameter], float], Optimizer]
+# A rule's bare name on the command line is looked up in the first of these: ours go before torch.optim's.
+AnyRule = Callable[[Iterable[Parameter], float], UpdateRule] | Rule
 
 
 class CurveFit(LightningModule):
@@ -32,7 +32,7 @@ class CurveFit(LightningModule):
     `self.optimizers()`, so that `global_step`, `max_steps`, checkpoints and the logs count steps.
 
     Args:
-        function: a family's name, or a callable `f(t, a, b, ...)`.
+        function: a family's name.
         lr: learning rate, above 0.
         optimizer: the update rule: a class of `gd_lightning.optim` or of `torch.optim`.
         init: starting values by name; parameters that are not named start from random normal numbers.
@@ -44,23 +44,21 @@ class CurveFit(LightningModule):
 
     def __init__(
         self,
-        function: str | Family = "quadratic",
+        function: str = "quadratic",
         lr: float = 1e-5,
-        optimizer: Rule = SGD,
+        optimizer: AnyRule = SGD,
         init: dict[str, float] | None = None,
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__()
-        check_lr(lr)
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         self.automatic_optimization = False
         self.curve = Curve(function)
         self.curve.check_init(init or {})
+        make_rule(optimizer, self.curve.params, lr)  # refuse what is wrong now, not when the run has begun
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
-        self.save_hyperparameters(
-            {"function": self.curve.function_name, "lr": lr, "init": init, "steps_per_epoch": steps_per_epoch}
-        )
+        self.save_hyperparameters({"function": function, "lr": lr, "init": init, "steps_per_epoch": steps_per_epoch})
         self.lr = lr
         self.init = init
         self.optimizer_class = optimizer
@@ -115,7 +113,7 @@ class CurveFit(LightningModule):
         return t, targets, self(t)
 
     def configure_optimizers(self) -> Optimizer:
-        return self.optimizer_class([self.curve.params], self.lr)
+        return make_rule(self.optimizer_class, self.curve.params, self.lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["rmse_history"] = list(self.descent.rmse_history)

@@ -5,17 +5,20 @@ any class of `torch.optim` fits in the same place.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import overload
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from gd_lightning.errors import InputError
 
-__all__ = ["SGD", "UpdateRule"]
+__all__ = ["SGD", "Rule", "UpdateRule", "make_rule"]
+
+Rule = Callable[[Iterable[Parameter], float], Optimizer]
 
 
 def check_lr(lr: float) -> None:
@@ -26,6 +29,33 @@ def check_lr(lr: float) -> None:
     """
     if not (math.isfinite(lr) and lr > 0):
         raise InputError(f"lr: given {lr}, expected a finite number above 0; the article uses 1e-5")
+
+
+def make_rule(rule: Rule, params: Parameter, lr: float) -> Optimizer:
+    """The optimizer that steps some parameters.
+
+    Args:
+        rule: a class of this file or of `torch.optim`, or whatever makes an optimizer from parameters and lr.
+        params: the tensor to step.
+        lr: learning rate, above 0.
+
+    Raises:
+        InputError: the learning rate or another number is out of range, or the rule is one that needs more than
+            the gradient of a step.
+    """
+    check_lr(lr)
+    try:
+        optimizer = rule([params], lr)
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"optimizer: {error}") from None
+    if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
+        raise InputError(
+            f"optimizer: {type(optimizer).__name__} needs more than one dense gradient a step; "
+            "expected a rule such as SGD or torch.optim.Adam"
+        )
+    return optimizer
 
 
 class UpdateRule(Optimizer):

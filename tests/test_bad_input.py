@@ -33,6 +33,11 @@ CASES = {
         ["fit", "--model.optimizer=torch.optim.Adm"],
         ["torch.optim.Adm", "did you mean 'Adam'?"],
     ),
+    "a rule that needs closures": (["fit", "--model.optimizer=LBFGS"], ["LBFGS needs more than one", "such as SGD"]),
+    "a number of a rule out of range": (
+        ["fit", "--model.optimizer=Adam", "--model.optimizer.eps=-1"],
+        ["optimizer", "Invalid epsilon"],
+    ),
     "misspelt callback": (["fit", "--trainer.callbacks=EarlyStoping"], ["'EarlyStoping'", "'EarlyStopping'?"]),
     "misspelt command": (["fti"], ["unknown command 'fti'", "did you mean 'fit'?"]),
     "no command": ([], ["no command given", "fit, predict"]),

@@ -323,14 +323,19 @@ def test_ctrl_c_leaves_a_result_and_a_checkpoint(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # a shell's background job, such as CI may be, ignores Ctrl-C, and so does what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     version_0 = tmp_path / "lightning_logs" / "version_0"
-    end = time.monotonic() + 120
-    while not (version_0 / "checkpoints" / "last.ckpt").exists():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        end = time.monotonic() + 120
+        while not (version_0 / "checkpoints" / "last.ckpt").exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     [line] = err.strip().splitlines()
     assert "interrupted" in line

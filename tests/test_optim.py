@@ -5,7 +5,7 @@ from gd_lightning import functions
 from gd_lightning.curve import Curve
 from gd_lightning.descent import descend
 from gd_lightning.errors import InputError
-from gd_lightning.optim import SGD, UpdateRule
+from gd_lightning.optim import SGD, UpdateRule, make_rule
 
 
 class Momentum(UpdateRule):
@@ -92,3 +92,17 @@ def test_a_scheduler_of_torch_fits():
 def test_a_learning_rate_that_cannot_descend_is_refused(lr):
     with pytest.raises(InputError, match=f"lr: given {lr}, expected a finite number above 0"):
         SGD([torch.nn.Parameter(torch.ones(1))], lr)
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        (torch.optim.LBFGS, "LBFGS needs more than one dense gradient a step"),
+        (torch.optim.SparseAdam, "SparseAdam needs more"),
+        (lambda params, lr: torch.optim.Adam(params, lr, betas=(2, 0)), "optimizer: Invalid beta"),
+        (lambda: None, "optimizer: "),
+    ],
+)
+def test_rules_that_cannot_be_used(rule, message):
+    with pytest.raises(InputError, match=message):
+        make_rule(rule, torch.nn.Parameter(torch.ones(1)), 0.1)
