@@ -34,13 +34,18 @@ clean:  ## remove what was installed and built; runs in lightning_logs/ stay
 
 .venv/created:
 	@for python in "$(PYTHON)" python3 python3.14 python3.13 python3.12 python3.11; do \
-	  if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found="$$python"; break; fi; \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	  recent="$$python"; \
+	  "$$python" -c 'import ensurepip, venv' 2>/dev/null && found="$$python" && break; \
 	done; \
-	if [ -z "$$found" ]; then \
-	  echo "make: Python 3.11 or later is missing. Debian, Ubuntu: apt install python3 python3-venv. Fedora: dnf install python3. macOS: brew install python. Or name yours: make fit PYTHON=/path/to/python3.12" >&2; exit 1; \
-	fi; \
-	if ! "$$found" -c 'import ensurepip, venv' 2>/dev/null; then \
-	  echo "make: $$found has no venv module. Debian, Ubuntu: apt install python3-venv" >&2; exit 1; \
+	if [ -z "$$recent" ]; then \
+	  echo "Python 3.11 or later is missing; get it with one of" >&2; \
+	  echo "  apt install python3 python3-venv    (Debian, Ubuntu)" >&2; \
+	  echo "  dnf install python3                 (Fedora)" >&2; \
+	  echo "  brew install python                 (macOS)" >&2; \
+	  echo "or name yours: make fit PYTHON=/path/to/python3" >&2; exit 1; \
+	elif [ -z "$$found" ]; then \
+	  echo "$$recent has no venv module; get it with: apt install python3-venv    (Debian, Ubuntu)" >&2; exit 1; \
 	fi; \
 	"$$found" -m venv --clear .venv && touch $@
 
