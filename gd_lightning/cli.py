@@ -3,6 +3,7 @@
 import argparse
 import csv
 import hashlib
+import io
 import shlex
 import shutil
 import sys
@@ -24,6 +25,7 @@ from gd_lightning.data import ARTICLE_SEED, Series
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
+from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_series
 from gd_lightning.module import CurveFit
 from gd_lightning.quiet import silence
@@ -58,12 +60,15 @@ class RunConfig(SaveConfigCallback):
     """
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.kept = {
+            "config": essentials(self.parser, self.config),
+            "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
+        }
         if run_folder(trainer) is not None:
             super().setup(trainer, pl_module, stage)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["config"] = essentials(self.parser, self.config)
-        checkpoint["data"] = fingerprint(trainer.datamodule)  # type: ignore[attr-defined]
+        checkpoint.update(self.kept)
 
 
 def essentials(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
@@ -214,6 +219,8 @@ class CommandLine(LightningCLI):
     def _settle_seed(self, config: Any) -> None:
         if isinstance(config.seed_everything, bool):
             raise InputError(f"seed_everything: given {config.seed_everything}, expected a whole number such as 2021")
+        if config.data is None:
+            raise InputError("data: given null, expected a class such as NoisySeries or Table")
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
 
@@ -307,10 +314,11 @@ class CommandLine(LightningCLI):
         t, targets, preds = (values.cpu() for values in batch)
         columns = [values.numpy() for values in (t, targets, preds, preds - targets)]
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
-        with output.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(["t", "data", "prediction", "residual"])
-            writer.writerows(zip(*columns, strict=True))
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(["t", "data", "prediction", "residual"])
+        writer.writerows(zip(*columns, strict=True))
+        write_whole(output, text.getvalue())
         print(f"Wrote {len(t)} rows to {output}")
 
 
@@ -321,11 +329,10 @@ def beside(checkpoint: Path) -> Path:
 
 def tensorboard_command(trainer: Trainer) -> str:
     """What to type to look at the runs beside this one, with room for every image of a tag."""
-    program = shutil.which("tensorboard") or str(Path(sys.executable).with_name("tensorboard"))
-    if shutil.which("tensorboard") == program:
-        program = "tensorboard"
-    elif Path(program).is_relative_to(Path.cwd()):
-        program = str(Path(program).relative_to(Path.cwd()))
+    ours = Path(sys.executable).with_name("tensorboard")
+    program = "tensorboard"
+    if ours.exists() and shutil.which(program) != str(ours):
+        program = str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
     folder = run_folder(trainer)
     logs = folder.parent if folder else "lightning_logs"
     return shlex.join([program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"])

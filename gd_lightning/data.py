@@ -1,7 +1,7 @@
 """Where the series come from: generated with a seed, or read from a table."""
 
 import csv
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ __all__ = ["NoisySeries", "Series", "Table"]
 ARTICLE_SEED = 2021
 
 
-class Series(LightningDataModule):
+class Series(LightningDataModule, ABC):
     """One series (t, targets), handed over whole: the full batch of every step.
 
     A subclass writes `load`.

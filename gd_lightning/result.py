@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
+from gd_lightning.files import write_whole
 from gd_lightning.losses import rmse
 
 if TYPE_CHECKING:
@@ -126,9 +126,7 @@ class FitResult:
 
     def write_json(self, path: Path) -> None:
         """Write `to_dict()` to a file, whole or not at all."""
-        beside = path.with_name(path.name + ".part")
-        beside.write_text(json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
+        write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     def __repr__(self) -> str:
         values = ", ".join(f"{name}={value:.6g}" for name, value in self.parameters.items())
