@@ -1,5 +1,6 @@
 """When to draw, when to show progress, and what a run leaves behind."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ class PredictionPlots(Callback):
         if any(step < 0 for step in film_strip):
             raise InputError(f"plots.film_strip: given {list(film_strip)}, expected steps of 0 or more")
         self.every_n_steps = every_n_steps
+        if ylim is not None and not -math.inf < ylim[0] < ylim[1] < math.inf:
+            raise InputError(f"plots.ylim: given {list(ylim)}, expected two numbers, the lower one first")
         self.film_strip = sorted(set(film_strip))
         self.ylim = ylim
         self.frames: dict[int, list[float]] = {}
@@ -152,7 +155,8 @@ class LastCheckpoint(ModelCheckpoint):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         # What is in place was written before its parameters were found to give no finite loss; and a resumed run that
         # had no step left has written none.
-        if curve_fit(pl_module).descent.status == DIVERGED or not self.best_model_path:
+        missing = not self.best_model_path and not trainer.fast_dev_run  # type: ignore[attr-defined]
+        if curve_fit(pl_module).descent.status == DIVERGED or missing:
             trainer.save_checkpoint(self.format_checkpoint_name({}))
 
 
@@ -166,6 +170,8 @@ class RunReport(Callback):
         next_command: what to type next, for the terminal.
         result: what was found, at the end.
         interrupted: whether Ctrl-C ended the fit.
+        checkpoint: where the interrupted fit can be gone on with.
+        first_process: whether this is the process that speaks for all.
     """
 
     def __init__(self, command: str) -> None:
@@ -173,13 +179,16 @@ class RunReport(Callback):
         self.next_command = ""
         self.result: FitResult | None = None
         self.interrupted = False
+        self.checkpoint: Path | None = None
+        self.first_process = True
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
         self.result = module.result()
+        self.first_process = trainer.is_global_zero
+        folder = run_folder(trainer)  # which every process has to ask for
         if not trainer.is_global_zero:
             return
-        folder = run_folder(trainer)
         if folder is not None:
             self._write(trainer, module, self.result, folder)
         console = Console()
@@ -199,6 +208,8 @@ class RunReport(Callback):
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             self.result.write_json(folder / "result.json")
+            last = folder / "checkpoints" / "last.ckpt"
+            self.checkpoint = last if last.is_file() else None
 
     def _write(self, trainer: Trainer, module: CurveFit, result: FitResult, folder: Path) -> None:
         result.write_json(folder / "result.json")

@@ -8,7 +8,7 @@ import torch
 
 from gd_lightning.errors import InputError
 
-__all__ = ["LAST", "differences", "find_last", "load"]
+__all__ = ["LAST", "differences", "epochs_done", "find_last", "load"]
 
 LAST = "last"
 
@@ -34,11 +34,17 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(f"ckpt_path: no such file: {path}; expected 'last' or a file such as {example}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "curve.params" in checkpoint["state_dict"] and "global_step" in checkpoint:
+        if "curve.params" in checkpoint["state_dict"] and {"global_step", "loops", "descent"} <= checkpoint.keys():
             return dict(checkpoint)
     except Exception:  # whatever else the file may be, unpickling it fails in its own way
         pass
     raise InputError(f"ckpt_path: {path} is no checkpoint of a fit; expected 'last' or a file such as {example}")
+
+
+def epochs_done(checkpoint: Mapping[str, Any]) -> int:
+    """Epochs that a run had behind it; its "epoch" is one less where it was written at the end of an epoch."""
+    processed: int = checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+    return processed
 
 
 def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -26,7 +26,7 @@ from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
-from gd_lightning.fitting import check_series
+from gd_lightning.fitting import check_numbers, check_series
 from gd_lightning.module import CurveFit
 from gd_lightning.quiet import silence
 
@@ -34,6 +34,7 @@ __all__ = ["CommandLine", "run"]
 
 WRONG_INPUT, HAS_DIVERGED, INTERRUPTED = 2, 3, 130
 ARTICLE_EPOCHS = 10
+PRECISIONS = ("None", "32", "32-true", "64", "64-true")  # in fewer bits the loss of most data is infinite
 COMMANDS = {
     "fit": "Fit a curve; without options, the article's ten steps.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
@@ -61,7 +62,7 @@ class RunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.kept = {
-            "config": essentials(self.parser, self.config),
+            "config": plain(self.parser, self.config),
             "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
         }
         if run_folder(trainer) is not None:
@@ -71,12 +72,29 @@ class RunConfig(SaveConfigCallback):
         checkpoint.update(self.kept)
 
 
-def essentials(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
-    """The part of a configuration that decides where a descent goes, as plain text and numbers."""
+SECTIONS = ("seed_everything", "model", "data", "plots", "trainer")
+
+
+def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+    """A configuration as plain text and numbers, without what only one command takes."""
     everything = yaml.safe_load(parser.dump(config, skip_none=False))
-    if isinstance(everything["model"]["optimizer"], str):  # a class that takes no more than its learning rate
-        everything["model"]["optimizer"] = {"class_path": everything["model"]["optimizer"]}
-    return {key: canonical(everything[key]) for key in ("seed_everything", "model", "data")}
+    return {key: everything[key] for key in SECTIONS}
+
+
+def essentials(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of a plain configuration that decides where a descent goes."""
+    model = dict(config["model"])
+    if isinstance(model["optimizer"], str):  # a class that takes no more than its learning rate
+        model["optimizer"] = {"class_path": model["optimizer"]}
+    data = dict(config["data"])
+    if "path" in data.get("init_args", {}):  # however it is spelt
+        data["init_args"] = {**data["init_args"], "path": str(Path(data["init_args"]["path"]).resolve())}
+    return {
+        "seed_everything": config["seed_everything"],
+        "model": canonical(model),
+        "data": canonical(data),
+        "trainer": {"precision": str(config["trainer"]["precision"] or "32-true").removesuffix("-true")},
+    }
 
 
 def canonical(value: Any) -> Any:
@@ -118,6 +136,7 @@ class CommandLine(LightningCLI):
             subclass_mode_data=True,
             save_config_callback=RunConfig,
             trainer_defaults={
+                "devices": 1,  # one series is no work for more
                 "log_every_n_steps": 1,  # Lightning's 50 hides a run of ten steps
                 "enable_model_summary": False,
                 "use_distributed_sampler": False,  # each process holds the full batch, so that its mean is exact
@@ -199,8 +218,15 @@ class CommandLine(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """In place of LightningCLI's, which lets the checkpoint override what was typed without a word."""
         config = self.config[self.config.subcommand]
+        for section in ("model", "data", "trainer"):
+            if config.get(section) is None:
+                raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
         self._settle_seed(config)
         self._settle_limits(config.trainer)
+        if config.trainer.limit_train_batches == 0 or config.trainer.limit_predict_batches == 0:
+            raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
+        if str(config.trainer.precision) not in PRECISIONS:
+            raise InputError(f"trainer.precision: given {config.trainer.precision!r}, expected '32-true' or '64-true'")
         named = config.ckpt_path
         path = self._resolve(named, config.trainer.default_root_dir)
         if path is None:
@@ -214,13 +240,14 @@ class CommandLine(LightningCLI):
             return
         self.checkpoint = checkpoints.load(path)
         config.ckpt_path = str(path)
-        self._refuse_differences(path, essentials(self._parser(self.config.subcommand), config))
+        if self.config.subcommand == "fit":
+            self._refuse_what_cannot_go_on(path, config.trainer)
+        self._refuse_differences(path, plain(self._parser(self.config.subcommand), config))
 
     def _settle_seed(self, config: Any) -> None:
-        if isinstance(config.seed_everything, bool):
-            raise InputError(f"seed_everything: given {config.seed_everything}, expected a whole number such as 2021")
-        if config.data is None:
-            raise InputError("data: given null, expected a class such as NoisySeries or Table")
+        seed = config.seed_everything
+        if isinstance(seed, bool) or not 0 <= seed < 2**32:
+            raise InputError(f"seed_everything: given {seed}, expected a whole number from 0 to {2**32 - 1}")
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
 
@@ -243,16 +270,28 @@ class CommandLine(LightningCLI):
     def _is_typed(self, option: str) -> bool:
         return any(arg == option or arg.startswith(f"{option}=") for arg in self.typed)
 
+    def _refuse_what_cannot_go_on(self, path: Path, trainer: Any) -> None:
+        assert self.checkpoint is not None
+        if self.checkpoint["descent"]["status"] == DIVERGED:
+            raise InputError(
+                f"ckpt_path: the run of {path} diverged, and would again; start afresh with a smaller model.lr"
+            )
+        epochs = checkpoints.epochs_done(self.checkpoint)
+        if 0 <= trainer.max_epochs < epochs:
+            raise InputError(
+                f"trainer.max_epochs: given {trainer.max_epochs}, and {path} has {epochs} behind it; "
+                f"expected at least {epochs}"
+            )
+
     def _refuse_differences(self, path: Path, present: dict[str, Any]) -> None:
         """A run that goes on must have the model and the data that it began with."""
         assert self.checkpoint is not None
-        saved = self.checkpoint.get("config")
-        if saved is None:  # made by a Trainer in Python, which knows no data section
+        if "config" in self.checkpoint:
+            saved, present = essentials(self.checkpoint["config"]), essentials(present)
+        else:  # made by a Trainer in Python, which knows no configuration
             saved = {"model": self.checkpoint["hyper_parameters"]}
             present = {"model": {key: present["model"][key] for key in saved["model"]}}
         for key, (old, new) in checkpoints.differences(saved, present).items():
-            if key == "model.steps_per_epoch":  # how many steps are taken at a time does not change where they lead
-                continue
             if self.config.subcommand == "fit":
                 raise InputError(
                     f"{key}: {old!r} in {path} and {new!r} now; a resumed run goes on as it began, so give {old!r}, "
@@ -300,14 +339,21 @@ class CommandLine(LightningCLI):
                 f"data: {before} when {self._get(self.config, 'ckpt_path')} was written and {now} now; "
                 "a resumed run needs the same data, so restore them or leave out --ckpt_path"
             )
-        print(f"Going on from {self._get(self.config, 'ckpt_path')} after step {self.checkpoint['global_step']}.")
+        if self.trainer.is_global_zero:
+            done = self.checkpoint["global_step"]
+            print(f"Going on from {self._get(self.config, 'ckpt_path')} after step {done}.")
+            if (
+                checkpoints.epochs_done(self.checkpoint) == self.trainer.max_epochs
+                or 0 <= self.trainer.max_steps <= done
+            ):
+                print("It has taken all its steps; give a larger --trainer.max_epochs or max_steps for more.")
         # The saved config makes the same result from the beginning.
         self.config[self.subcommand]["ckpt_path"] = None
 
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
         """Write t, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
-        check_series(model.curve, datamodule.t.float(), datamodule.targets.float())
+        check_numbers(datamodule.t.float(), datamodule.targets.float())
         assert self.checkpoint is not None
         model.load_state_dict(self.checkpoint["state_dict"])
         [batch] = self.trainer.predict(model, datamodule=datamodule) or []
@@ -347,14 +393,17 @@ def run(args: Sequence[str]) -> int:
     except (KeyboardInterrupt, SystemExit) as error:
         if not report.interrupted and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
             raise
-        where = f" after {report.result.steps} steps; go on with --ckpt_path last" if report.result else ""
+        where = f" after {report.result.steps} steps" if report.result else ""
+        if report.checkpoint is not None:
+            where += f"; to go on, type: gd-lightning fit --ckpt_path {report.checkpoint}"
         sys.stderr.write(f"gd-lightning: interrupted{where}\n")
         return INTERRUPTED
-    except (InputError, MisconfigurationException, OSError) as error:
+    except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
         line = " ".join(str(error).split())
         sys.stderr.write(f"gd-lightning: error: {line}\n")
         return WRONG_INPUT
     if report.result is not None and report.result.status == DIVERGED:
-        sys.stderr.write(f"gd-lightning: error: diverged: {report.result.message}\n")
+        if report.first_process:
+            sys.stderr.write(f"gd-lightning: error: diverged: {report.result.message}\n")
         return HAS_DIVERGED
     return 0

@@ -1,6 +1,8 @@
 """A curve: one function together with the tensor of its parameters."""
 
+import math
 from collections.abc import Mapping
+from typing import SupportsFloat
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +60,13 @@ class Curve(nn.Module):
         Raises:
             InputError: naming the first such entry.
         """
+        if not isinstance(init, Mapping):
+            raise InputError(f"init: given {init!r}, expected values by name, such as {{'{self.names[0]}': 1}}")
         for name, value in init.items():
             if name not in self.names:
                 raise InputError(f"init: {self.function_name} has no parameter {name!r}; {suggest(name, self.names)}")
-            if not torch.isfinite(torch.as_tensor(value)):
-                raise InputError(f"init: {name} is {value}, expected a finite number")
+            if not isinstance(value, SupportsFloat) or not math.isfinite(float(value)):
+                raise InputError(f"init: {name} is {value!r}, expected a finite number")
 
     def start(self, params: Tensor, init: Mapping[str, float] | None = None) -> None:
         """Set the parameters, and the copy that is kept, to their starting values.
@@ -79,7 +83,7 @@ class Curve(nn.Module):
 
     def set_params(self, params: Tensor) -> None:
         """Replace the values of the parameters, which stay the same trainable tensor."""
-        self.params.data = params.clone()
+        self.params.data = params.to(self.params).clone()
 
     def forward(self, t: Tensor) -> Tensor:
         """Predict: y at t with the present parameters; `(*batch, T)` from t of `(T,)` or `(*batch, T)`."""

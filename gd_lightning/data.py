@@ -149,6 +149,8 @@ class Table(Series):
         if len(columns) == 1:
             raise InputError(f"{self.path}: only one column, {columns[0]!r}; expected commas between the columns")
         for key, name in zip(("t", "y"), self.labels, strict=True):
+            if columns.count(name) > 1:
+                raise InputError(f"data.{key}: {self.path} has {columns.count(name)} columns {name!r}, expected one")
             if name not in columns:
                 raise InputError(f"data.{key}: {self.path} has no column {name!r}; {suggest(name, columns)}")
         return table

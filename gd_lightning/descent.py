@@ -1,6 +1,7 @@
 """The article's loop body: predict, loss, gradient, step. Written once, for notebooks and Trainer alike."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
@@ -74,21 +75,20 @@ class Descent:
     Args:
         curve: the curve that descends.
         metric: computes the RMSE that is recorded, from predictions and targets.
-        rmse_history: what a descent that goes on has recorded already.
 
     Attributes:
         rmse_history: RMSE before each step that was taken.
+        loss: the loss before the last step.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
         status: `"step limit"` as long as nothing else ended it.
         message: one sentence about the status.
     """
 
-    def __init__(
-        self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse, rmse_history: Iterable[float] = ()
-    ) -> None:
+    def __init__(self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse) -> None:
         self.curve = curve
         self.metric = metric
-        self.rmse_history = list(rmse_history)
+        self.rmse_history: list[float] = []
+        self.loss = math.nan
         self.status = STEP_LIMIT
         self.message = self._steps_taken()
         self.params_before = curve.params.detach().clone()
@@ -101,13 +101,16 @@ class Descent:
         backward: Callable[[Tensor], None] = Tensor.backward,
     ) -> bool:
         """Take one step, or find that none can be taken; then the descent is over and this is False."""
+        if self.status == DIVERGED:
+            return False
         before = self.curve.params.detach().clone()
         try:
-            preds, _ = descend(self.curve, optimizer, t, targets, backward)
+            preds, loss = descend(self.curve, optimizer, t, targets, backward)
         except NonFiniteLossError as error:
             self._diverge(error.loss, optimizer.param_groups[0]["lr"])
             return False
         self.params_before = before
+        self.loss = loss.sum().item()
         self.rmse_history.append(self.metric(preds, targets))
         self.message = self._steps_taken()
         return True
@@ -123,6 +126,16 @@ class Descent:
             self._diverge(loss.sum().item(), lr)
         elif self.rmse_history and root(loss) > self.rmse_history[0]:
             self.message += f", and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a descent needs to go on: tensors, numbers and text."""
+        return {"rmse_history": list(self.rmse_history), "params_before": self.params_before, "status": self.status}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what another descent recorded."""
+        self.rmse_history = list(state_dict["rmse_history"])
+        self.params_before = state_dict["params_before"]
+        self.message = self._steps_taken()
 
     def stop(self, message: str) -> None:
         """Record that something from outside ended the descent."""

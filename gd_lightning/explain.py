@@ -56,6 +56,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     if value and ("Expected a dot import path" in message or "expects a function or a callable class" in message):
         return f"{key}: no class {value!r}; {suggest(_short(value), _classes(key or ''))}"
     expected = [_readable(name) for name in re.findall(r"Expected a <class '(\w+)'>", message)]
+    expected = [words for words in expected if words != "null"]
     given = _found(r"Got value: (.+)", message) or _nested_value(message) or _found(r"Given value: (.+)", message)
     if path and expected and given:
         return f"{path}: given {given.strip()!r}, expected {' or '.join(dict.fromkeys(expected))}"

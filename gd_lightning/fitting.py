@@ -1,5 +1,6 @@
 """Fitting in a notebook: the loop around the step, without a Trainer."""
 
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from gd_lightning.functions import Family
 from gd_lightning.optim import SGD, Rule, make_rule
 from gd_lightning.result import FitResult
 
-__all__ = ["check_series", "fit"]
+__all__ = ["check_numbers", "check_series", "fit"]
 
 
 def check_series(curve: Curve, t: Tensor, targets: Tensor) -> None:
@@ -21,6 +22,20 @@ def check_series(curve: Curve, t: Tensor, targets: Tensor) -> None:
 
     Raises:
         InputError: lengths that differ, a number that is not finite, or fewer points than parameters.
+    """
+    check_numbers(t, targets)
+    if len(t) < len(curve.names):
+        raise InputError(
+            f"the series has {len(t)} point{'s' * (len(t) != 1)}, expected at least {len(curve.names)}: "
+            f"{curve.function_name} has the parameters {', '.join(curve.names)}"
+        )
+
+
+def check_numbers(t: Tensor, targets: Tensor) -> None:
+    """Refuse a series that is not two rows of finite numbers of one length.
+
+    Raises:
+        InputError: lengths that differ, or a number that is not finite.
     """
     if t.dim() != 1 or t.shape != targets.shape:
         raise InputError(
@@ -33,25 +48,40 @@ def check_series(curve: Curve, t: Tensor, targets: Tensor) -> None:
                 f"{name}: point {bad[0] + 1} of {len(values)} is {values[bad[0]].item()}, expected a finite number; "
                 "remove such points first"
             )
-    if len(t) < len(curve.names):
-        raise InputError(
-            f"the series has {len(t)} point{'s' * (len(t) != 1)}, expected at least {len(curve.names)}: "
-            f"{curve.function_name} has the parameters {', '.join(curve.names)}"
-        )
 
 
 def as_series(t: Any, y: Any, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    """Lists, arrays or tensors as two tensors of one precision on one device."""
+    """Lists, arrays or tensors as two tensors of one precision on one device, copied."""
     if dtype is None:
         dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.float32
+    if not dtype.is_floating_point:
+        raise InputError(f"dtype: given {dtype}, expected a floating one such as torch.float64")
     device = y.device if isinstance(y, Tensor) else None
     series = []
     for name, values in (("t", t), ("y", y)):
         try:
-            series.append(torch.as_tensor(values, dtype=dtype, device=device).detach())
+            if "complex" in str(getattr(values, "dtype", "")):
+                raise TypeError("complex numbers have no order along an axis")
+            numbers = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
+        series.append(numbers.to(device=device, dtype=dtype))
     return series[0], series[1]
+
+
+def whole_number(name: str, value: Any, least: int) -> int:
+    """A whole number, as Python or another library has it.
+
+    Raises:
+        InputError: it is none, or below the least.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least or isinstance(value, bool):
+        raise InputError(f"{name}: given {value!r}, expected a whole number of at least {least}")
+    return number
 
 
 def fit(
@@ -97,9 +127,9 @@ def fit(
         (2.0, 1.0)
     """
     curve = Curve(function)
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
-        raise InputError(f"steps: given {steps!r}, expected a whole number of at least 1")
-    curve.check_init(init or {})
+    steps = whole_number("steps", steps, least=1)
+    seed = whole_number("seed", seed, least=0)
+    curve.check_init({} if init is None else init)
     t, targets = as_series(t, y, dtype)
     check_series(curve, t, targets)
 

@@ -14,7 +14,7 @@ from torchmetrics import MeanSquaredError
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import DIVERGED, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.losses import root
+from gd_lightning.losses import mse, root
 from gd_lightning.optim import SGD, Rule, UpdateRule, make_rule
 from gd_lightning.result import FitResult
 
@@ -51,6 +51,11 @@ class CurveFit(LightningModule):
         steps_per_epoch: int = 1,
     ) -> None:
         super().__init__()
+        if not isinstance(function, str):
+            raise InputError(
+                f"function: given {function!r}, expected the name of a family: checkpoints keep text; "
+                "fit(...) in Python takes callables"
+            )
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         self.automatic_optimization = False
@@ -69,13 +74,17 @@ class CurveFit(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Initialize: random starting values, from the generator that made the data where there is one."""
-        if stage != "fit" or self.started:
+        if stage != "fit":
             return
+        if not self.started:
+            self._start()
+        self.descent = Descent(self.curve, self._rmse)
+
+    def _start(self) -> None:
         generator = getattr(self._datamodule(), "generator", None)
         if generator is None:
             generator = torch.Generator().manual_seed(torch.initial_seed())
         self.curve.start(initialize(len(self.curve.names), generator), self.init)
-        self.descent = Descent(self.curve, self._rmse)
         self.started = True
 
     def forward(self, t: Tensor) -> Tensor:
@@ -96,16 +105,20 @@ class CurveFit(LightningModule):
                 break
             steps_before = self.global_step - 1
             if log_every_n_steps and steps_before % log_every_n_steps == 0:
-                self._log_state(steps_before, self.descent.params_before, self.descent.rmse_history[-1])
+                history = self.descent.rmse_history
+                self._log_state(steps_before, self.descent.params_before, self.descent.loss, history[-1])
         if self.descent.rmse_history:
-            self.log("train/rmse", self.descent.rmse_history[-1], prog_bar=True, logger=False)
+            self.log("train/rmse", self.descent.rmse_history[-1], logger=False)  # for callbacks that monitor it
 
     def on_train_end(self) -> None:
         if self.trainer.should_stop:
             self.descent.stop(f"a callback ended the fit after {self.global_step} steps")
         self.descent.end(self._optimizer(), *self.series())
         if self.descent.status != DIVERGED:
-            self._log_state(self.global_step, self.curve.params, self.result().rmse)
+            t, targets = self.series()
+            with torch.no_grad():
+                loss = mse(self(t), targets)
+            self._log_state(self.global_step, self.curve.params, loss.item(), root(loss))
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
         """t, data and prediction."""
@@ -116,10 +129,11 @@ class CurveFit(LightningModule):
         return make_rule(self.optimizer_class, self.curve.params, self.lr)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["rmse_history"] = list(self.descent.rmse_history)
+        checkpoint["descent"] = self.descent.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.descent = Descent(self.curve, self._rmse, checkpoint.get("rmse_history", ()))
+        self.descent = Descent(self.curve, self._rmse)
+        self.descent.load_state_dict(checkpoint["descent"])
         self.started = True
 
     def series(self) -> Batch:
@@ -153,10 +167,10 @@ class CurveFit(LightningModule):
         self.train_mse.update(preds, targets)
         return root(self.train_mse.compute())
 
-    def _log_state(self, step: int, params: Tensor, rmse: float) -> None:
+    def _log_state(self, step: int, params: Tensor, loss: float, rmse: float) -> None:
         """Write loss, RMSE and parameters as they were after a number of steps."""
         values = self.curve.named_values(params)
-        scalars = {"train/loss": rmse**2, "train/rmse": rmse}
+        scalars = {"train/loss": loss, "train/rmse": rmse}
         scalars |= {f"parameters/{name}": value for name, value in values.items()}
         for logger in self.loggers:
             logger.log_metrics(scalars, step)

@@ -6,7 +6,7 @@ any class of `torch.optim` fits in the same place.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import overload
+from typing import SupportsFloat, overload
 
 import torch
 from torch import Tensor
@@ -27,8 +27,8 @@ def check_lr(lr: float) -> None:
     Raises:
         InputError: `lr` is not a finite number above zero.
     """
-    if not (math.isfinite(lr) and lr > 0):
-        raise InputError(f"lr: given {lr}, expected a finite number above 0; the article uses 1e-5")
+    if not (isinstance(lr, SupportsFloat) and math.isfinite(lr) and lr > 0):
+        raise InputError(f"lr: given {lr!r}, expected a finite number above 0; the article uses 1e-5")
 
 
 def make_rule(rule: Rule, params: Parameter, lr: float) -> Optimizer:
@@ -48,8 +48,10 @@ def make_rule(rule: Rule, params: Parameter, lr: float) -> Optimizer:
         optimizer = rule([params], lr)
     except InputError:
         raise
-    except (TypeError, ValueError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"optimizer: {error}") from None
+    if type(optimizer) is UpdateRule:
+        raise InputError("optimizer: UpdateRule is what the rules share; expected one of them, such as SGD")
     if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):
         raise InputError(
             f"optimizer: {type(optimizer).__name__} needs more than one dense gradient a step; "

@@ -14,6 +14,8 @@ def silence() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning calls PyTorch's tree functions by a name that PyTorch has given up; nothing here calls them.
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.", category=FutureWarning)
+    # Whoever asks for the CPU has a reason; that there is a GPU is no news to them.
+    warnings.filterwarnings("ignore", message=".*GPU available but not used")
     # One series is one batch and already in memory: there is nothing for workers to load.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # Lightning compares log_every_n_steps with the batches of an epoch, which is one; here it counts steps.

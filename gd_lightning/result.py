@@ -44,7 +44,7 @@ class FitResult:
         rmse: root mean squared error of `parameters`, in units of y; nan where it is not finite at the start.
         rmse_history: RMSE before each step, so that `rmse_history[k]` belongs to the parameters after k
             steps; the article prints these.
-        steps: number of steps taken.
+        steps: number of steps taken, counting the last one of a descent that diverged, which was undone.
         status: "step limit" when the allotted steps were used up; "diverged" when the loss ceased to be
             finite, in which case `parameters` are the last ones whose loss was finite; "stopped" when it
             was ended from outside.
@@ -90,14 +90,15 @@ class FitResult:
         """The fitted curve at t.
 
         Args:
-            t: numbers, an array or a tensor of shape `(T,)`.
+            t: a number, numbers, an array or a tensor of shape `(T,)`.
 
         Returns:
             Predictions of the same shape, without gradient.
         """
         t = torch.as_tensor(t, dtype=self.t.dtype, device=self.t.device)
         with torch.no_grad():
-            return self.curve(t)  # type: ignore[no-any-return]
+            preds: Tensor = self.curve(t)
+        return preds.reshape(t.shape)
 
     def plot(self) -> "Figure":
         """Data, fitted curve and the curve of the start in one figure."""

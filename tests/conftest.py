@@ -56,13 +56,18 @@ class Finished:
     err: str
 
 
-def gd_lightning(*args, cwd, python=("-m", "gd_lightning"), timeout=300):
-    """The real command line in a fresh process, with nothing of this one but the path of the package."""
+def gd_lightning(*args, cwd, gpu=False, timeout=300):
+    """The real command line in a fresh process, with nothing of this one but the path of the package.
+
+    Without a GPU, unless one is asked for: the article's last digits are the CPU's.
+    """
     env = {**os.environ, "COLUMNS": "120", "PYTHONPATH": str(ROOT)}
+    if not gpu:
+        env["CUDA_VISIBLE_DEVICES"] = ""
     for name in ("PYTHONWARNINGS", "FORCE_COLOR", "PYTEST_CURRENT_TEST"):
         env.pop(name, None)
     done = subprocess.run(
-        [sys.executable, *python, *map(str, args)],
+        [sys.executable, "-m", "gd_lightning", *map(str, args)],
         cwd=cwd,
         env=env,
         capture_output=True,

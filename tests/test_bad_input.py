@@ -17,6 +17,9 @@ FILES = {
     "class.yaml": "data: {class_path: NoisySerie}\n",
     "argument.yaml": "data: {class_path: NoisySeries, init_args: {pointts: 3}}\n",
     "quadratic.yaml": "model: {function: quadratic}\n",
+    "null.yaml": "model: null\n",
+    "latin.yaml": b"model: {function: quadr\xe4tic}\n",
+    "twice.csv": "speed,dist,dist\n1,2,3\n2,3,4\n3,4,5\n",
 }
 CASES = {
     "misspelt option": (["fit", "--model.lrr=1e-5"], ["--model.lrr", "did you mean --model.lr?"]),
@@ -53,6 +56,16 @@ CASES = {
     "endless": (["fit", "--trainer.max_epochs=-1"], ["never ends"]),
     "zero steps an epoch": (["fit", "--model.steps_per_epoch=0"], ["steps_per_epoch: given 0", "at least 1"]),
     "a random seed": (["fit", "--seed_everything=true"], ["seed_everything: given True", "a whole number"]),
+    "a negative seed": (["fit", "--seed_everything=-1"], ["seed_everything: given -1", "from 0 to"]),
+    "a section of null": (["fit", "--config=null.yaml"], ["model"]),
+    "a config in another encoding": (["fit", "--config=latin.yaml"], []),
+    "a repeated column": ([*TABLE, "--data.path=twice.csv"], ["has 2 columns 'dist', expected one"]),
+    "what the rules share": (["fit", "--model.optimizer=UpdateRule"], ["UpdateRule is what the rules share"]),
+    "what torch's rules share": (["fit", "--model.optimizer=torch.optim.Optimizer"], ["optimizer"]),
+    "what the data share": (["fit", "--data=gd_lightning.data.Series"], ["data"]),
+    "no batches": (["fit", "--trainer.limit_train_batches=0"], ["a limit of 0 batches"]),
+    "half precision": (["fit", "--trainer.precision=bf16-true"], ["trainer.precision: given 'bf16-true'", "'64-true'"]),
+    "limits that are none": (["fit", "--plots.ylim=[5,5]"], ["plots.ylim: given [5.0, 5.0]", "the lower one first"]),
     "missing config": (["fit", "--config=quadratik.yaml"], ["no such file: quadratik.yaml", "'quadratic.yaml'?"]),
     "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),
     "missing table": ([*TABLE, "--data.path=goood.csv"], ["goood.csv is no such file", "did you mean 'good.csv'?"]),
@@ -74,7 +87,7 @@ CASES = {
 @pytest.mark.parametrize(("args", "said"), CASES.values(), ids=CASES)
 def test_one_line_and_exit_code_2(tmp_path, args, said):
     for name, text in FILES.items():
-        (tmp_path / name).write_text(text)
+        (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     done = gd_lightning(*args, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""

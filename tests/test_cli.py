@@ -200,7 +200,7 @@ class TestResume:
 
     def test_from_a_file_without_a_config(self, five, article_run, tmp_path):
         checkpoint = five / "lightning_logs/version_0/checkpoints/last.ckpt"
-        done = self.fit(tmp_path, "--ckpt_path", checkpoint, "--trainer.max_steps=10", "--model.steps_per_epoch=3")
+        done = self.fit(tmp_path, "--ckpt_path", checkpoint, "--trainer.max_steps=10")
         assert (done.code, done.err) == (0, "")
         assert result(tmp_path)["parameters"] == result(article_run.folder)["parameters"]
 
@@ -208,7 +208,8 @@ class TestResume:
         checkpoint = five / "lightning_logs/version_0/checkpoints/last.ckpt"
         done = self.fit(five, "--ckpt_path", checkpoint, "--trainer.max_epochs=5")
         assert (done.code, done.err) == (0, "")
-        newest = max((five / "lightning_logs").iterdir(), key=lambda path: path.name)
+        assert "It has taken all its steps" in done.out
+        newest = max((five / "lightning_logs").iterdir(), key=lambda path: int(path.name.removeprefix("version_")))
         assert json.loads((newest / "result.json").read_text()) == result(five)
         assert (newest / "checkpoints/last.ckpt").is_file()
 
@@ -226,6 +227,8 @@ class TestResume:
             (["--model.function=cubic"], "model.function", "'quadratic'", "'cubic'"),
             (["--data.points=30"], "data.init_args.points", "20", "30"),
             (["--seed_everything=3"], "seed_everything", "2021", "3"),
+            (["--model.steps_per_epoch=2"], "model.steps_per_epoch", "1", "2"),
+            (["--trainer.precision=64-true"], "trainer.precision", "'32'", "'64'"),
             (["--model.init.a=1"], "model.init.a", "None", "1.0"),
         ],
     )
@@ -241,11 +244,34 @@ class TestResume:
             assert f"{new} now" in line
         assert sorted((five / "lightning_logs").iterdir()) == runs
 
+    def test_a_run_without_config_goes_on_with_its_own_limits(self, tmp_path):
+        options = ["--trainer.max_epochs=12", "--plots.every_n_steps=4", "--trainer.log_every_n_steps=3"]
+        assert self.fit(tmp_path, *options).code == 0
+        done = self.fit(tmp_path, "--ckpt_path=last")
+        assert (done.code, done.err) == (0, "")
+        assert result(tmp_path, version=1)["steps"] == 12
+        config = yaml.safe_load((tmp_path / "lightning_logs/version_1/config.yaml").read_text())
+        assert (config["trainer"]["max_epochs"], config["plots"]["every_n_steps"]) == (12, 4)
+        done = self.fit(tmp_path, "--ckpt_path=last", "--trainer.max_epochs=10")
+        assert done.code == 2
+        assert "trainer.max_epochs: given 10" in done.err
+        assert "expected at least 12" in done.err
+        assert not (tmp_path / "lightning_logs/version_2").exists()
+
+    def test_a_run_that_diverged_is_not_gone_on_with(self, tmp_path):
+        assert self.fit(tmp_path, "--model.lr=1e-3", "--trainer.max_epochs=10").code == 3
+        done = self.fit(tmp_path, "--ckpt_path=last", "--trainer.max_epochs=20")
+        assert done.code == 2
+        assert "diverged, and would again" in done.err
+        assert len(done.err.splitlines()) == 1
+
     def test_a_table_that_changed_is_refused(self, tmp_path):
         table = tmp_path / "table.csv"
         table.write_text("x,y\n0,1\n1,2\n2,5\n3,10\n")
         data = ["--data=Table", f"--data.path={table}", "--data.t=x", "--data.y=y"]
         assert self.fit(tmp_path, *data, "--trainer.max_epochs=2").code == 0
+        spelt_otherwise = [*data[:1], f"--data.path={tmp_path}/../{tmp_path.name}/table.csv", *data[2:]]
+        assert self.fit(tmp_path, *spelt_otherwise, "--trainer.max_epochs=2", "--ckpt_path=last").code == 0
         table.write_text("x,y\n0,1\n1,2\n2,5\n3,11\n")
         done = self.fit(tmp_path, *data, "--ckpt_path=last")
         assert done.code == 2
@@ -277,7 +303,7 @@ class TestPredict:
         assert (done.code, done.err) == (0, "")
         lines = (tmp_path / "lightning_logs/version_0/predictions.csv").read_text().splitlines()
         assert len(lines) == 4
-        assert lines[1].startswith("0.0,1.0,0.57003")
+        assert float(lines[1].split(",")[2]) == pytest.approx(result(tmp_path)["parameters"]["c"])
 
 
 def on_a_terminal(*args, cwd):
@@ -339,11 +365,33 @@ def test_ctrl_c_leaves_a_result_and_a_checkpoint(tmp_path):
     assert process.returncode == 130
     [line] = err.strip().splitlines()
     assert "interrupted" in line
-    assert "--ckpt_path last" in line
+    assert "gd-lightning fit --ckpt_path lightning_logs/version_0/checkpoints/last.ckpt" in line
     content = result(tmp_path)
     assert content["status"] == "stopped"
     steps = torch.load(version_0 / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
     assert abs(steps - content["steps"]) <= 1
+
+
+def test_two_processes_make_the_run_of_one(tmp_path, article):
+    options = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=ddp"]
+    done = gd_lightning("fit", "--config", QUADRATIC, *options, cwd=tmp_path)
+    assert done.code == 0, done.err
+    assert result(tmp_path)["rmse_history"] == article.rmse
+    assert len([row for row in rows(done.out) if row[0].isdigit()]) == 10
+
+
+def test_a_dry_run_writes_nothing(tmp_path):
+    done = gd_lightning("fit", "--trainer.fast_dev_run=true", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_the_article_on_a_gpu(tmp_path, article):
+    done = gd_lightning("fit", "--config", QUADRATIC, cwd=tmp_path, gpu=True)
+    assert (done.code, done.err) == (0, "")
+    assert result(tmp_path)["rmse_history"] == pytest.approx(article.rmse, abs=1e-6)
 
 
 def test_without_a_logger_nothing_is_written(tmp_path):

@@ -90,6 +90,13 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"function": "quadratik"}, "did you mean 'quadratic'"),
         ({"lr": -1}, "lr: given -1, expected a finite number above 0"),
         ({"lr": float("nan")}, "lr: given nan"),
+        ({"lr": "fast"}, "lr: given 'fast'"),
+        ({"lr": None}, "lr: given None"),
+        ({"init": 3}, "init: given 3, expected values by name, such as {'a': 1}"),
+        ({"init": {"a": "x"}}, "init: a is 'x', expected a finite number"),
+        ({"seed": "x"}, "seed: given 'x', expected a whole number of at least 0"),
+        ({"dtype": torch.int64}, "dtype: given torch.int64, expected a floating one"),
+        ({"y": np.array([1j, 2, 3, 4])}, "y: given ndarray, expected a row of numbers .complex"),
         ({"steps": 0}, "steps: given 0, expected a whole number of at least 1"),
         ({"steps": 2.5}, "steps: given 2.5"),
         ({"steps": True}, "steps: given True"),
@@ -110,6 +117,28 @@ def test_wrong_input_is_one_line(changes, message):
         fit(**arguments)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
+
+
+def test_numbers_of_numpy_are_numbers(article):
+    result = fit("quadratic", article.t, article.y, init=article.init, lr=np.float64(1e-5), steps=np.int64(10))
+    assert result.rmse_history == article.rmse
+
+
+def test_the_data_are_copied_and_may_be_read_only(article):
+    y = article.y.numpy().copy()
+    y.setflags(write=False)
+    result = fit("quadratic", article.t, y, init=article.init)
+    assert result.rmse_history == article.rmse
+    mine = article.y.clone()
+    result = fit("quadratic", article.t, mine)
+    mine[:] = 0
+    assert torch.equal(result.targets, article.y)
+
+
+def test_a_list_in_double_precision_is_not_rounded_on_the_way():
+    result = fit("linear", [0.1, 0.2], [0.3, 0.4], dtype=torch.float64)
+    assert result.t.tolist() == [0.1, 0.2]
+    assert result.targets.tolist() == [0.3, 0.4]
 
 
 def test_all_names_are_handed_on():

@@ -24,11 +24,15 @@ def test_fit_in_a_fresh_process_imports_no_shell():
 def imported(module):
     """Modules of this package that a file imports when it is imported; what a function imports is its own affair."""
     tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    return {
-        node.module.rpartition(".")[2]
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gd_lightning.")
-    }
+    names = set()
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module == "gd_lightning":
+            names |= {f"gd_lightning.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module)
+    return {name.partition(".")[2] for name in names if name.startswith("gd_lightning.")}
 
 
 @pytest.mark.parametrize("module", CORE)

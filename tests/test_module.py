@@ -5,6 +5,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from gd_lightning import CurveFit, InputError, NoisySeries, Table, UpdateRule, fit
@@ -45,6 +46,36 @@ def test_trainer_and_notebook_have_the_same_bits(article):
     )
 
 
+def test_a_second_fit_begins_a_new_count(article):
+    module = CurveFit()
+    train(module, max_epochs=2)
+    reached = module.result().parameters
+    train(module, max_epochs=3)
+    assert module.result().steps == 3
+    assert module.result().initial_parameters == article.init
+    assert module.result().rmse_history == article.rmse[2:5]
+    assert module.result().parameters != reached
+
+
+def test_divergence_is_final_even_where_more_epochs_are_demanded():
+    module = CurveFit(lr=1e-3)
+    train(module, max_epochs=40, min_epochs=30)
+    assert module.result().status == "diverged"
+    assert module.result().steps == 10
+    assert "inf at step 10 with lr=0.001" in module.result().message
+
+
+@pytest.mark.filterwarnings("ignore:Be aware that when using .ckpt_path.")  # the second fit keeps no checkpoints
+def test_a_resumed_descent_can_undo_its_step(tmp_path):
+    """Killed after step 10, whose parameters have no finite loss; resumed, the step is undone all the same."""
+    every = ModelCheckpoint(tmp_path, every_n_epochs=1, save_top_k=-1, filename="{epoch}")
+    module = CurveFit(lr=1e-3)
+    train(module, callbacks=[every], checkpointing=True, max_epochs=20)
+    resumed = CurveFit(lr=1e-3)
+    train(resumed, max_epochs=20, ckpt_path=tmp_path / "epoch=9.ckpt")
+    assert resumed.result().to_dict() == module.result().to_dict()
+
+
 @pytest.mark.parametrize(("k", "limits", "steps"), [(4, {"max_steps": 10}, 10), (5, {"max_epochs": 2}, 10)])
 def test_k_steps_per_epoch_are_counted_one_by_one(article, k, limits, steps):
     module = CurveFit(steps_per_epoch=k)
@@ -61,7 +92,10 @@ def test_logs_count_steps(article, tmp_path, k):
     rows = [dict(zip(lines[0].split(","), line.split(","), strict=True)) for line in lines[1:]]
     assert [int(row["step"]) for row in rows] == list(range(11))
     assert [float(row["train/rmse"]) for row in rows[:10]] == article.rmse
-    assert [float(row["train/loss"]) for row in rows[:10]] == pytest.approx([r**2 for r in article.rmse])
+    a, b, c = article.start
+    losses = [float(row["train/loss"]) for row in rows[:10]]
+    assert [loss**0.5 for loss in losses] == article.rmse
+    assert losses[0] == mse_loss(a * article.t**2 + b * article.t + c, article.y).item()
     assert [float(rows[0][f"parameters/{name}"]) for name in "abc"] == article.start.tolist()
 
 
@@ -166,6 +200,7 @@ def test_double_precision_through_the_trainer(tmp_path, article):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"function": lambda t, a: a * t}, "expected the name of a family: checkpoints keep text"),
         ({"function": "cubik"}, r"did you mean 'cubic'\?"),
         ({"lr": 0}, "lr: given 0"),
         ({"init": {"q": 1}}, "has no parameter 'q'"),

@@ -19,6 +19,7 @@ def test_predict_is_the_function_at_the_parameters(result, article):
     assert not preds.requires_grad
     assert torch.equal(result.predict(range(20)), preds)
     assert result.predict([0.5]).shape == (1,)
+    assert result.predict(0.5).shape == ()
 
 
 def test_rmse_belongs_to_the_parameters(result, article):
@@ -55,11 +56,12 @@ def test_a_start_without_finite_loss_has_no_number_for_rmse(article, tmp_path):
 def test_it_prints_well(result):
     text = str(result)
     assert "y = a*t**2 + b*t + c" in text
-    assert "RMSE 18.0377 after 10 steps" in text
-    assert "a = 0.303616     (start -0.128405)" in text
-    assert repr(result) == (
-        "FitResult(quadratic: a=0.303616, b=-0.978554, c=0.570039; RMSE 18.0377 after 10 steps, step limit)"
-    )
+    assert f"RMSE {result.rmse:.6g} after 10 steps" in text
+    for name in "abc":
+        assert f"  {name} = {result.parameters[name]:.6g} " in text
+        assert f"(start {result.initial_parameters[name]:.6g})" in text
+        assert f"{name}={result.parameters[name]:.6g}" in repr(result)
+    assert "\n" not in repr(result)
 
 
 def test_plot_shows_data_prediction_and_start(result):
