@@ -16,7 +16,10 @@ def main(args: Sequence[str] | None = None) -> int:
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()
-    from gd_lightning.cli import run
+    try:
+        from gd_lightning.cli import run
+    except KeyboardInterrupt:
+        return 130
 
     gc.enable()
     gc.freeze()

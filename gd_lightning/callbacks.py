@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -56,7 +57,7 @@ class PredictionPlots(Callback):
     `film_strip.png`.
 
     Args:
-        every_n_steps: draw each n-th step; the round ones 0, 1, 2, 5, 10, 20, 50, ... unless given. The
+        every_n_steps: draw each n-th step; 0 .. 10, 20, 50, 100, 200, ... unless given. The
             first and the last are drawn always.
         film_strip: the steps that the film strip shows; the article shows six.
         ylim: range of the y axis; chosen from what is drawn unless given.
@@ -169,7 +170,7 @@ class RunReport(Callback):
     Attributes:
         next_command: what to type next, for the terminal.
         result: what was found, at the end.
-        interrupted: whether Ctrl-C ended the fit.
+        interrupted: the exit code of a fit that Ctrl-C (130) or SIGTERM (143) ended.
         checkpoint: where the interrupted fit can be gone on with.
         first_process: whether this is the process that speaks for all.
     """
@@ -178,7 +179,7 @@ class RunReport(Callback):
         self.command = command
         self.next_command = ""
         self.result: FitResult | None = None
-        self.interrupted = False
+        self.interrupted: int | None = None
         self.checkpoint: Path | None = None
         self.first_process = True
 
@@ -199,9 +200,9 @@ class RunReport(Callback):
             console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, KeyboardInterrupt) or trainer.train_dataloader is None:
+        if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or trainer.train_dataloader is None:
             return
-        self.interrupted = True
+        self.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
         module = curve_fit(pl_module)
         module.descent.stop(f"interrupted after {len(module.descent.rmse_history)} steps")
         self.result = module.result()

@@ -31,7 +31,8 @@ def load(path: Path) -> dict[str, Any]:
     """
     example = "lightning_logs/version_0/checkpoints/last.ckpt"
     if not path.is_file():
-        raise InputError(f"ckpt_path: no such file: {path}; expected 'last' or a file such as {example}")
+        kind = "is a folder" if path.is_dir() else "no such file"
+        raise InputError(f"ckpt_path: {kind}: {path}; expected 'last' or a file such as {example}")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         if "curve.params" in checkpoint["state_dict"] and {"global_step", "loops", "descent"} <= checkpoint.keys():

@@ -13,11 +13,13 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
+import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
@@ -52,6 +54,13 @@ class Parser(LightningArgumentParser):
             super().error(message, ex)
         sys.stderr.write(f"gd-lightning: error: {explain(message, self)}\n")
         sys.exit(WRONG_INPUT)
+
+
+class Probe(argparse.ArgumentParser):
+    """A parser that looks for a few options and leaves errors to the real one."""
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentError(None, message)
 
 
 class RunConfig(SaveConfigCallback):
@@ -191,13 +200,13 @@ class CommandLine(LightningCLI):
 
     def _with_checkpoint_config(self, args: list[str], folder: Path) -> list[str]:
         """Where a checkpoint is named and no configuration, the checkpoint's own goes before what is typed."""
-        probe = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        probe = Probe(add_help=False, allow_abbrev=False)
         probe.add_argument("--ckpt_path")
         probe.add_argument("-c", "--config")
         probe.add_argument("--trainer.default_root_dir", dest="root")
         try:
             typed, _ = probe.parse_known_args(args[1:])
-        except (SystemExit, argparse.ArgumentError):
+        except argparse.ArgumentError:
             return args
         path = self._resolve(typed.ckpt_path, typed.root)
         if path is None or typed.config is not None:
@@ -329,7 +338,7 @@ class CommandLine(LightningCLI):
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
         self.datamodule.setup("fit")
-        check_series(self.model.curve, self.datamodule.t.float(), self.datamodule.targets.float())
+        check_series(self.model.curve, *self._in_the_precision_of_the_run())
         self.report.next_command = tensorboard_command(self.trainer)
         if self.checkpoint is None:
             return
@@ -350,10 +359,14 @@ class CommandLine(LightningCLI):
         # The saved config makes the same result from the beginning.
         self.config[self.subcommand]["ckpt_path"] = None
 
+    def _in_the_precision_of_the_run(self) -> tuple[Tensor, Tensor]:
+        dtype = torch.float64 if "64" in str(self._get(self.config, "trainer").precision) else torch.float32
+        return self.datamodule.t.to(dtype), self.datamodule.targets.to(dtype)
+
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
         """Write t, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
-        check_numbers(datamodule.t.float(), datamodule.targets.float())
+        check_numbers(*self._in_the_precision_of_the_run())
         assert self.checkpoint is not None
         model.load_state_dict(self.checkpoint["state_dict"])
         [batch] = self.trainer.predict(model, datamodule=datamodule) or []
@@ -364,7 +377,10 @@ class CommandLine(LightningCLI):
         writer = csv.writer(text)
         writer.writerow(["t", "data", "prediction", "residual"])
         writer.writerows(zip(*columns, strict=True))
-        write_whole(output, text.getvalue())
+        try:
+            write_whole(output, text.getvalue())
+        except OSError as error:
+            raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
         print(f"Wrote {len(t)} rows to {output}")
 
 
@@ -384,6 +400,13 @@ def tensorboard_command(trainer: Trainer) -> str:
     return shlex.join([program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"])
 
 
+def complain(error: BaseException | None) -> int:
+    """Say in one line what is wrong with the input."""
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"gd-lightning: error: {line}\n")
+    return WRONG_INPUT
+
+
 def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
@@ -391,17 +414,19 @@ def run(args: Sequence[str]) -> int:
     try:
         CommandLine(args, report)
     except (KeyboardInterrupt, SystemExit) as error:
-        if not report.interrupted and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
+        if report.interrupted is None and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
             raise
         where = f" after {report.result.steps} steps" if report.result else ""
         if report.checkpoint is not None:
             where += f"; to go on, type: gd-lightning fit --ckpt_path {report.checkpoint}"
         sys.stderr.write(f"gd-lightning: interrupted{where}\n")
-        return INTERRUPTED
+        return report.interrupted or INTERRUPTED
     except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
-        line = " ".join(str(error).split())
-        sys.stderr.write(f"gd-lightning: error: {line}\n")
-        return WRONG_INPUT
+        return complain(error)
+    except Exception as error:
+        if isinstance(error.__cause__ or error.__context__, InputError):  # said by a class that a parser was making
+            return complain(error.__cause__ or error.__context__)
+        raise
     if report.result is not None and report.result.status == DIVERGED:
         if report.first_process:
             sys.stderr.write(f"gd-lightning: error: diverged: {report.result.message}\n")

@@ -41,6 +41,8 @@ class Series(LightningDataModule, ABC):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
+        if seed is not None and not 0 <= seed < 2**32:
+            raise InputError(f"data.seed: given {seed}, expected a whole number from 0 to {2**32 - 1}")
         self.seed = ARTICLE_SEED if seed is None else seed
         self.labels = ("t", "y")
         self.generator = torch.Generator()
@@ -96,7 +98,7 @@ class NoisySeries(Series):
         offset: float = 1.0,
     ) -> None:
         super().__init__(seed)
-        if points < 1:
+        if points is None or points < 1:
             raise InputError(f"data.points: given {points}, expected at least 1; the article has 20")
         self.points = points
         self.noise = noise

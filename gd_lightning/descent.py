@@ -10,19 +10,20 @@ from torch import Tensor
 from gd_lightning.curve import Curve
 from gd_lightning.losses import mse, rmse, root
 
-__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteLossError", "descend"]
+__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteError", "descend"]
 
 STEP_LIMIT = "step limit"
 DIVERGED = "diverged"
 STOPPED = "stopped"
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The loss is infinite or not a number, so that it has no gradient to follow."""
+class NonFiniteError(ArithmeticError):
+    """The loss or its gradient is infinite or not a number, so that there is nothing to follow."""
 
-    def __init__(self, loss: float) -> None:
-        super().__init__(f"the loss is {loss}")
-        self.loss = loss
+    def __init__(self, what: str, value: float) -> None:
+        super().__init__(f"the {what} is {value}")
+        self.what = what
+        self.value = value
 
 
 class Stepper(Protocol):
@@ -57,13 +58,16 @@ def descend(
         Predictions `(*batch, T)` and loss `(*batch)`, both from before the step, as the article prints them.
 
     Raises:
-        NonFiniteLossError: before any parameter is changed.
+        NonFiniteError: before any parameter is changed.
     """
     preds = curve(t)  # predict
     loss = mse(preds, targets)  # loss
     if not torch.isfinite(loss).all():
-        raise NonFiniteLossError(loss.sum().item())
+        raise NonFiniteError("loss", loss.sum().item())
     backward(loss.sum())  # gradient
+    gradient = curve.params.grad
+    if gradient is not None and not torch.isfinite(gradient).all():
+        raise NonFiniteError("gradient", gradient.sum().item())
     optimizer.step()  # step: params -= lr * gradient
     optimizer.zero_grad()  # reset the gradient
     return preds.detach(), loss.detach()
@@ -106,8 +110,8 @@ class Descent:
         before = self.curve.params.detach().clone()
         try:
             preds, loss = descend(self.curve, optimizer, t, targets, backward)
-        except NonFiniteLossError as error:
-            self._diverge(error.loss, optimizer.param_groups[0]["lr"])
+        except NonFiniteError as error:
+            self._diverge(error.what, error.value, optimizer.param_groups[0]["lr"])
             return False
         self.params_before = before
         self.loss = loss.sum().item()
@@ -123,7 +127,7 @@ class Descent:
         with torch.no_grad():
             loss = mse(self.curve(t), targets)
         if not torch.isfinite(loss).all():
-            self._diverge(loss.sum().item(), lr)
+            self._diverge("loss", loss.sum().item(), lr)
         elif self.rmse_history and root(loss) > self.rmse_history[0]:
             self.message += f", and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
 
@@ -143,18 +147,21 @@ class Descent:
             self.status, self.message = STOPPED, message
 
     def _steps_taken(self) -> str:
-        return f"all {len(self.rmse_history)} steps were taken"
+        taken = len(self.rmse_history)
+        return f"all {taken} steps were taken" if taken != 1 else "its one step was taken"
 
-    def _diverge(self, loss: float, lr: float) -> None:
+    def _diverge(self, what: str, value: float, lr: float) -> None:
         taken = len(self.rmse_history)
         self.status = DIVERGED
         if taken == 0:
             values = ", ".join(f"{name}={value:g}" for name, value in self.curve.named_values().items())
-            self.message = f"the loss is {loss} before step 1 with lr={lr:g}, at the start {values}; try another start"
+            self.message = (
+                f"the {what} is {value} before step 1 with lr={lr:g}, at the start {values}; try another start"
+            )
         else:
             self.curve.set_params(self.params_before)
             self.message = (
-                f"the loss became {loss} at step {taken} with lr={lr:g}, and that step was undone; "
+                f"the {what} became {value} at step {taken} with lr={lr:g}, and that step was undone; "
                 f"try a smaller lr, such as {self._smaller_lr(lr):.1e}"
             )
 

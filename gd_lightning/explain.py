@@ -49,6 +49,8 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     if "Problems parsing config" in message:
         problem = _one_line(message.partition("Problems parsing config:")[2])
         return f"the configuration is not valid YAML: {problem}"
+    if "Unexpected config" in message:
+        return "the configuration holds no keys and values; expected lines such as model: {lr: 1e-5}"
     if name := _found(r"Multiple subclasses with name (\S+)\.", message):
         choices = _found(r"to avoid ambiguity: (.+)\.", message) or ""
         return f"{key}: {name!r} names more than one class; choose from {choices}"
@@ -133,7 +135,8 @@ def _classes(key: str) -> set[str]:
     from gd_lightning.data import Series
 
     bases = {"data": Series, "model.optimizer": Optimizer, "trainer.callbacks": Callback, "trainer.logger": Logger}
-    return {cls.__name__ for cls in _subclasses(bases.get(key, Series))}
+    names = {cls.__name__ for cls in _subclasses(bases.get(key, Series))}
+    return {name for name in names if not name.startswith("_")}
 
 
 def _subclasses(cls: type) -> set[type]:

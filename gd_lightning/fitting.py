@@ -39,14 +39,15 @@ def check_numbers(t: Tensor, targets: Tensor) -> None:
     """
     if t.dim() != 1 or t.shape != targets.shape:
         raise InputError(
-            f"t has shape {tuple(t.shape)} and y has shape {tuple(targets.shape)}; expected one length for both"
+            f"t has shape {tuple(t.shape)} and y has shape {tuple(targets.shape)}; "
+            "expected one row of numbers each, of one length"
         )
     for name, values in (("t", t), ("y", targets)):
         bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
         if bad:
             raise InputError(
-                f"{name}: point {bad[0] + 1} of {len(values)} is {values[bad[0]].item()}, expected a finite number; "
-                "remove such points first"
+                f"{name}: point {bad[0] + 1} of {len(values)} is {values[bad[0]].item()} in {values.dtype}, "
+                "expected a finite number; remove such points first"
             )
 
 
@@ -62,11 +63,34 @@ def as_series(t: Any, y: Any, dtype: torch.dtype | None) -> tuple[Tensor, Tensor
         try:
             if "complex" in str(getattr(values, "dtype", "")):
                 raise TypeError("complex numbers have no order along an axis")
-            numbers = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(values, dtype=dtype)
+            numbers = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(own(values), dtype=dtype)
         except (TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
         series.append(numbers.to(device=device, dtype=dtype))
     return series[0], series[1]
+
+
+def own(values: Any) -> Any:
+    """A copy where there can be one: an array may be read-only or run backwards, which torch does not take."""
+    return values.copy() if hasattr(values, "copy") else values
+
+
+def check_function(curve: Curve, t: Tensor) -> None:
+    """Refuse a function that gives no prediction for each point, or none that depends on its parameters.
+
+    Raises:
+        InputError: saying what it gives instead.
+    """
+    try:
+        preds = curve(t)
+    except Exception as error:  # whatever a function of the user's may raise
+        raise InputError(f"function: {curve.function_name} cannot be computed with tensors: {error}") from error
+    if not isinstance(preds, Tensor) or preds.shape != t.shape or not preds.requires_grad:
+        given = f"shape {tuple(preds.shape)}" if isinstance(preds, Tensor) else type(preds).__name__
+        raise InputError(
+            f"function: {curve.function_name} gives {given}; expected a tensor of shape {tuple(t.shape)} "
+            "that depends on its parameters"
+        )
 
 
 def whole_number(name: str, value: Any, least: int) -> int:
@@ -136,6 +160,7 @@ def fit(
     curve.to(device=targets.device, dtype=targets.dtype)
     random_start = initialize(len(curve.names), torch.Generator().manual_seed(seed))
     curve.start(random_start.to(targets), init)
+    check_function(curve, t)
     rule = make_rule(optimizer, curve.params, lr)
 
     descent = Descent(curve)

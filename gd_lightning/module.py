@@ -112,7 +112,7 @@ class CurveFit(LightningModule):
 
     def on_train_end(self) -> None:
         if self.trainer.should_stop:
-            self.descent.stop(f"a callback ended the fit after {self.global_step} steps")
+            self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
         self.descent.end(self._optimizer(), *self.series())
         if self.descent.status != DIVERGED:
             t, targets = self.series()

@@ -50,6 +50,8 @@ def make_rule(rule: Rule, params: Parameter, lr: float) -> Optimizer:
         raise
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"optimizer: {error}") from None
+    if not isinstance(optimizer, Optimizer):
+        raise InputError(f"optimizer: given {rule!r}, expected a class such as gd_lightning.SGD or torch.optim.Adam")
     if type(optimizer) is UpdateRule:
         raise InputError("optimizer: UpdateRule is what the rules share; expected one of them, such as SGD")
     if isinstance(optimizer, torch.optim.LBFGS | torch.optim.SparseAdam):

@@ -14,8 +14,8 @@ ROWS = 20
 
 
 def is_round(step: int) -> bool:
-    """Whether a step is one of 0, 1, 2, 5, 10, 20, 50, 100, ...: enough to show of a run of any length."""
-    return step == 0 or str(step).rstrip("0") in ("1", "2", "5")
+    """Whether a step is one of 0 .. 10, 20, 50, 100, 200, ...: enough to show of a run of any length."""
+    return step <= 10 or str(step).rstrip("0") in ("1", "2", "5")
 
 
 def terminal_report(result: dict[str, Any]) -> RenderableType:
@@ -43,7 +43,8 @@ def terminal_report(result: dict[str, Any]) -> RenderableType:
 
 def outcome(result: dict[str, Any]) -> str:
     """One line: how good, after how many steps, and why it ended."""
-    return f"RMSE {result['rmse']} after {result['steps']} steps. Status: {result['status']} ({result['message']})."
+    steps = f"{result['steps']} step{'s' * (result['steps'] != 1)}"
+    return f"RMSE {result['rmse']} after {steps}. Status: {result['status']} ({result['message']})."
 
 
 def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str:

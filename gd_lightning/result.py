@@ -3,7 +3,7 @@
 import json
 import math
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class FitResult:
     """The outcome of a fit.
 
@@ -61,9 +61,9 @@ class FitResult:
     status: str
     message: str
     seed: int | None
-    curve: Curve = field(compare=False)
-    t: Tensor = field(compare=False)
-    targets: Tensor = field(compare=False)
+    curve: Curve
+    t: Tensor
+    targets: Tensor
 
     @classmethod
     def of(cls, descent: Descent, t: Tensor, targets: Tensor, seed: int | None) -> "FitResult":

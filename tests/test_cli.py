@@ -341,7 +341,8 @@ def test_a_progress_bar_on_a_terminal_only(tmp_path, article_run):
     assert not re.search(r"\d+/10\b", shown)
 
 
-def test_ctrl_c_leaves_a_result_and_a_checkpoint(tmp_path):
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_a_result_and_a_checkpoint(tmp_path, signal_number, code):
     process = subprocess.Popen(
         [sys.executable, "-m", "gd_lightning", "fit", "--trainer.max_epochs=1000000"],
         cwd=tmp_path,
@@ -358,11 +359,11 @@ def test_ctrl_c_leaves_a_result_and_a_checkpoint(tmp_path):
         while not (version_0 / "checkpoints" / "last.ckpt").exists():
             assert time.monotonic() < end
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal_number)
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == code
     [line] = err.strip().splitlines()
     assert "interrupted" in line
     assert "gd-lightning fit --ckpt_path lightning_logs/version_0/checkpoints/last.ckpt" in line

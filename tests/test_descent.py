@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gd_lightning.curve import Curve, initialize
-from gd_lightning.descent import DIVERGED, STEP_LIMIT, STOPPED, Descent, NonFiniteLossError, descend
+from gd_lightning.descent import DIVERGED, STEP_LIMIT, STOPPED, Descent, NonFiniteError, descend
 from gd_lightning.optim import SGD
 
 
@@ -71,7 +71,7 @@ def test_a_loss_that_is_not_finite_is_refused_before_the_step(article):
     descent, rule = begin(article, 1e-5)
     targets = article.y.clone()
     targets[3] = float("nan")
-    with pytest.raises(NonFiniteLossError, match="the loss is nan"):
+    with pytest.raises(NonFiniteError, match="the loss is nan"):
         descend(descent.curve, rule, article.t, targets)
     assert torch.equal(descent.curve.params, article.start)
 
@@ -119,6 +119,17 @@ def test_a_start_without_finite_loss_diverges_at_once(article):
     assert "a=1e+30" in descent.message
     assert "try another start" in descent.message
     assert curve.params.tolist() == [pytest.approx(1e30), 0, 0]
+
+
+def test_a_gradient_that_is_not_finite_is_named():
+    """sqrt has an infinite slope at t = 0, whatever the learning rate."""
+    curve = Curve(lambda t, a: torch.sqrt(a * t))
+    curve.start(torch.ones(1))
+    descent, rule = Descent(curve), SGD([curve.params], 1e-5)
+    assert not descent.step(rule, torch.arange(3.0), torch.ones(3))
+    assert descent.status == DIVERGED
+    assert "the gradient is nan before step 1" in descent.message
+    assert curve.params.tolist() == [1]
 
 
 def test_stopped_from_outside(article):

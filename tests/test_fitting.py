@@ -103,7 +103,7 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"init": {"z": 1}}, "init: quadratic has no parameter 'z'; choose from a, b, c"),
         ({"init": {"a": float("inf")}}, "init: a is inf, expected a finite number"),
         ({"t": [1, 2, 3]}, r"t has shape \(3,\) and y has shape \(4,\)"),
-        ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan"),
+        ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan in torch.float32"),
         ({"y": [1, 2, 3, float("inf")]}, "y: point 4 of 4 is inf"),
         ({"t": [1], "y": [1]}, "the series has 1 point, expected at least 3"),
         ({"t": [], "y": []}, "the series has 0 points"),
@@ -139,6 +139,19 @@ def test_a_list_in_double_precision_is_not_rounded_on_the_way():
     result = fit("linear", [0.1, 0.2], [0.3, 0.4], dtype=torch.float64)
     assert result.t.tolist() == [0.1, 0.2]
     assert result.targets.tolist() == [0.3, 0.4]
+
+
+@pytest.mark.parametrize(
+    "function", [lambda t, a: t, lambda t, a: (a * t)[:, None], lambda t, a: None, lambda t, a: np.sin(a * t)]
+)
+def test_functions_that_cannot_be_fitted(function):
+    with pytest.raises(InputError, match=r"function: <lambda> (gives|cannot be computed)"):
+        fit(function, [0, 1], [1, 2])
+
+
+def test_an_array_that_runs_backwards(article):
+    result = fit("quadratic", np.arange(20.0)[::-1], article.y.numpy()[::-1], init=article.init)
+    assert result.rmse_history == pytest.approx(article.rmse, rel=1e-6)
 
 
 def test_all_names_are_handed_on():

@@ -101,6 +101,7 @@ def test_a_learning_rate_that_cannot_descend_is_refused(lr):
         (torch.optim.SparseAdam, "SparseAdam needs more"),
         (lambda params, lr: torch.optim.Adam(params, lr, betas=(2, 0)), "optimizer: Invalid beta"),
         (lambda: None, "optimizer: "),
+        (lambda params, lr: None, "expected a class such as gd_lightning.SGD"),
     ],
 )
 def test_rules_that_cannot_be_used(rule, message):
