@@ -123,7 +123,7 @@ class PredictionPlots(Callback):
         t, targets = module.series()
         frames = []
         for step, values in sorted(self.frames.items()):
-            preds = self._evaluate(module, torch.tensor(values).to(module.curve.params))
+            preds = self._evaluate(module, module.curve.params.new_tensor(values))
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
             frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.4g}", preds))
         start = self._evaluate(module, module.curve.initial_params)

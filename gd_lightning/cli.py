@@ -234,6 +234,11 @@ class CommandLine(LightningCLI):
         self._settle_limits(config.trainer)
         if config.trainer.limit_train_batches == 0 or config.trainer.limit_predict_batches == 0:
             raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
+        if any(way in str(config.trainer.strategy) for way in ("spawn", "fork", "notebook")):
+            raise InputError(
+                f"trainer.strategy: given {config.trainer.strategy!r}, whose processes keep the result to themselves; "
+                "expected ddp"
+            )
         if str(config.trainer.precision) not in PRECISIONS:
             raise InputError(f"trainer.precision: given {config.trainer.precision!r}, expected '32-true' or '64-true'")
         named = config.ckpt_path
@@ -332,8 +337,10 @@ class CommandLine(LightningCLI):
         self.trainer_defaults["callbacks"] = callbacks
         try:
             return super().instantiate_trainer(**kwargs)
-        except (ValueError, TypeError) as error:  # Lightning's word for a name it does not know
-            raise InputError(f"trainer: {error}") from None
+        except (ValueError, TypeError, MisconfigurationException) as error:  # what Lightning does not know or find
+            chosen = given.accelerator if isinstance(given.accelerator, str) else "auto"
+            hint = "" if chosen in ("auto", "cpu") else "; --trainer.accelerator auto takes what this machine has"
+            raise InputError(f"trainer: {error}{hint}") from None
 
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""

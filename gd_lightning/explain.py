@@ -43,7 +43,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
         return f"{key}: {_short(class_path)} also needs {missing.strip()}; add {flags}"
     if file := _found(r"File does not exist: '([^']+)'", message):
         folder = Path(file).parent
-        siblings = [p.name for p in folder.glob("*.yaml")]
+        siblings = [p.name for p in folder.glob("[!.]*.yaml")]
         hint = f"; {suggest(Path(file).name, siblings)}" if siblings else ""
         return f"{key}: no such file: {_relative(file)}{hint}"
     if "Problems parsing config" in message:

@@ -87,6 +87,8 @@ CASES = {
     "resume from a missing file": (["fit", "--ckpt_path=no.ckpt"], ["no such file: no.ckpt", "'last'"]),
     "predict from nothing": (["predict"], ["ckpt_path: given none", "'last'"]),
     "predict from no run": (["predict", "--ckpt_path=last"], ["'last'", "no run with a checkpoint"]),
+    "missing accelerator": (["fit", "--trainer.accelerator=cuda"], ["accelerator auto takes what this machine has"]),
+    "processes that keep the result": (["fit", "--trainer.strategy=ddp_spawn"], ["'ddp_spawn'", "expected ddp"]),
     "unknown accelerator": (["fit", "--trainer.accelerator=gpuu"], ["'gpuu'", "cpu"]),
     "plots of every zeroth step": (["fit", "--plots.every_n_steps=0"], ["plots.every_n_steps: given 0"]),
 }
