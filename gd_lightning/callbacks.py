@@ -13,8 +13,10 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 from torch.optim import Optimizer
 
+from gd_lightning.curve import Curve
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.losses import rmse
@@ -73,9 +75,9 @@ class PredictionPlots(Callback):
             raise InputError(f"plots.every_n_steps: given {every_n_steps}, expected at least 1")
         if any(step < 0 for step in film_strip):
             raise InputError(f"plots.film_strip: given {list(film_strip)}, expected steps of 0 or more")
-        self.every_n_steps = every_n_steps
         if ylim is not None and not -math.inf < ylim[0] < ylim[1] < math.inf:
             raise InputError(f"plots.ylim: given {list(ylim)}, expected two numbers, the lower one first")
+        self.every_n_steps = every_n_steps
         self.film_strip = sorted(set(film_strip))
         self.ylim = ylim
         self.frames: dict[int, list[float]] = {}
@@ -115,24 +117,25 @@ class PredictionPlots(Callback):
 
     def _prediction(self, module: CurveFit, moment: str) -> Figure:
         t, targets = module.series()
-        preds, start = self._evaluate(module, module.curve.params), self._evaluate(module, module.curve.initial_params)
-        title = f"{module.curve.function_name}, {moment}: RMSE {rmse(preds, targets):.4g}"
+        curve = module.curve
+        preds, start = self._evaluate(curve, t, curve.params), self._evaluate(curve, t, curve.initial_params)
+        title = f"{curve.function_name}, {moment}: RMSE {rmse(preds, targets):.4g}"
         return prediction_figure(t, targets, preds, start, title=title, labels=labels(module), ylim=self.ylim)
 
     def _film_strip(self, module: CurveFit) -> Figure:
         t, targets = module.series()
         frames = []
         for step, values in sorted(self.frames.items()):
-            preds = self._evaluate(module, module.curve.params.new_tensor(values))
+            preds = self._evaluate(module.curve, t, module.curve.params.new_tensor(values))
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
             frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.4g}", preds))
-        start = self._evaluate(module, module.curve.initial_params)
+        start = self._evaluate(module.curve, t, module.curve.initial_params)
         title = f"{module.curve.equation}, lr = {module.lr:g}"
         return film_strip(t, targets, frames, start, title=title, labels=labels(module), ylim=self.ylim)
 
     @torch.no_grad()
-    def _evaluate(self, module: CurveFit, params: torch.Tensor) -> torch.Tensor:
-        return module.curve.evaluate(module.series()[0], params)
+    def _evaluate(self, curve: Curve, t: Tensor, params: Tensor) -> Tensor:
+        return curve.evaluate(t, params)
 
 
 def labels(module: CurveFit) -> tuple[str, str]:
@@ -190,11 +193,13 @@ class RunReport(Callback):
         folder = run_folder(trainer)  # which every process has to ask for
         if not trainer.is_global_zero:
             return
+        content = self.result.to_dict()
         if folder is not None:
-            self._write(trainer, module, self.result, folder)
+            self.result.write_json(folder / "result.json")
+            self._show_in_tensorboard(trainer, module, content)
         console = Console()
-        console.print(terminal_report(self.result.to_dict()))
-        console.print(outcome(self.result.to_dict()), soft_wrap=True, highlight=False)
+        console.print(terminal_report(content))
+        console.print(outcome(content), soft_wrap=True, highlight=False)
         if folder is not None:
             console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
             console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
@@ -212,24 +217,23 @@ class RunReport(Callback):
             last = folder / "checkpoints" / "last.ckpt"
             self.checkpoint = last if last.is_file() else None
 
-    def _write(self, trainer: Trainer, module: CurveFit, result: FitResult, folder: Path) -> None:
-        result.write_json(folder / "result.json")
+    def _show_in_tensorboard(self, trainer: Trainer, module: CurveFit, content: dict[str, Any]) -> None:
         optimizer = type(module.optimizers(use_pl_optimizer=False)).__name__
-        text = card(result.to_dict(), module.lr, optimizer, self.command)
+        text = card(content, module.lr, optimizer, self.command)
         hparams = {
-            "function": result.function,
+            "function": content["function"],
             "optimizer": optimizer,
             "lr": module.lr,
-            "steps": result.steps,
+            "steps": content["steps"],
             "steps_per_epoch": module.steps_per_epoch,
-            "seed": result.seed,
-            "status": result.status,
+            "seed": content["seed"],
+            "status": content["status"],
         }
-        metrics = {"final/rmse": result.rmse} if result.steps else {}
+        metrics = {"final/rmse": content["rmse"]} if content["steps"] else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_text("about this run", text, result.steps)
-                logger.log_hyperparams(hparams, metrics, result.steps)
+                logger.experiment.add_text("about this run", text, content["steps"])
+                logger.log_hyperparams(hparams, metrics, content["steps"])
 
 
 class StepProgressBar(ProgressBar):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
-from gd_lightning.data import ARTICLE_SEED, Series
+from gd_lightning.data import ARTICLE_SEED, Series, check_seed
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
@@ -43,6 +43,11 @@ COMMANDS = {
 }
 
 
+def complain(problem: object) -> None:
+    """Say in one line what is wrong."""
+    sys.stderr.write(f"gd-lightning: error: {' '.join(str(problem).split())}\n")
+
+
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line, and which takes options only as they are spelt."""
 
@@ -52,7 +57,7 @@ class Parser(LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose message becomes a part of the outer one's
             super().error(message, ex)
-        sys.stderr.write(f"gd-lightning: error: {explain(message, self)}\n")
+        complain(explain(message, self))
         sys.exit(WRONG_INPUT)
 
 
@@ -232,15 +237,7 @@ class CommandLine(LightningCLI):
                 raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
         self._settle_seed(config)
         self._settle_limits(config.trainer)
-        if config.trainer.limit_train_batches == 0 or config.trainer.limit_predict_batches == 0:
-            raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
-        if any(way in str(config.trainer.strategy) for way in ("spawn", "fork", "notebook")):
-            raise InputError(
-                f"trainer.strategy: given {config.trainer.strategy!r}, whose processes keep the result to themselves; "
-                "expected ddp"
-            )
-        if str(config.trainer.precision) not in PRECISIONS:
-            raise InputError(f"trainer.precision: given {config.trainer.precision!r}, expected '32-true' or '64-true'")
+        self._refuse_settings(config.trainer)
         named = config.ckpt_path
         path = self._resolve(named, config.trainer.default_root_dir)
         if path is None:
@@ -258,10 +255,20 @@ class CommandLine(LightningCLI):
             self._refuse_what_cannot_go_on(path, config.trainer)
         self._refuse_differences(path, plain(self._parser(self.config.subcommand), config))
 
+    def _refuse_settings(self, trainer: Any) -> None:
+        """What Lightning takes and a fit does not."""
+        if trainer.limit_train_batches == 0 or trainer.limit_predict_batches == 0:
+            raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
+        if any(way in str(trainer.strategy) for way in ("spawn", "fork", "notebook")):
+            raise InputError(
+                f"trainer.strategy: given {trainer.strategy!r}, whose processes keep the result to themselves; "
+                "expected ddp"
+            )
+        if str(trainer.precision) not in PRECISIONS:
+            raise InputError(f"trainer.precision: given {trainer.precision!r}, expected '32-true' or '64-true'")
+
     def _settle_seed(self, config: Any) -> None:
-        seed = config.seed_everything
-        if isinstance(seed, bool) or not 0 <= seed < 2**32:
-            raise InputError(f"seed_everything: given {seed}, expected a whole number from 0 to {2**32 - 1}")
+        check_seed("seed_everything", config.seed_everything)
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
 
@@ -407,13 +414,6 @@ def tensorboard_command(trainer: Trainer) -> str:
     return shlex.join([program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"])
 
 
-def complain(error: BaseException | None) -> int:
-    """Say in one line what is wrong with the input."""
-    line = " ".join(str(error).split())
-    sys.stderr.write(f"gd-lightning: error: {line}\n")
-    return WRONG_INPUT
-
-
 def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
@@ -429,13 +429,16 @@ def run(args: Sequence[str]) -> int:
         sys.stderr.write(f"gd-lightning: interrupted{where}\n")
         return report.interrupted or INTERRUPTED
     except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
-        return complain(error)
+        complain(error)
+        return WRONG_INPUT
     except Exception as error:
-        if isinstance(error.__cause__ or error.__context__, InputError):  # said by a class that a parser was making
-            return complain(error.__cause__ or error.__context__)
-        raise
+        reason = error.__cause__ or error.__context__
+        if not isinstance(reason, InputError):  # which a class says that a parser was making
+            raise
+        complain(reason)
+        return WRONG_INPUT
     if report.result is not None and report.result.status == DIVERGED:
         if report.first_process:
-            sys.stderr.write(f"gd-lightning: error: diverged: {report.result.message}\n")
+            complain(f"diverged: {report.result.message}")
         return HAS_DIVERGED
     return 0

@@ -19,6 +19,16 @@ __all__ = ["NoisySeries", "Series", "Table"]
 ARTICLE_SEED = 2021
 
 
+def check_seed(name: str, seed: int | bool) -> None:
+    """Refuse a seed that not every generator takes.
+
+    Raises:
+        InputError: it is no whole number from 0 to 2**32 - 1.
+    """
+    if isinstance(seed, bool) or not 0 <= seed < 2**32:
+        raise InputError(f"{name}: given {seed}, expected a whole number from 0 to {2**32 - 1}")
+
+
 class Series(LightningDataModule, ABC):
     """One series (t, targets), handed over whole: the full batch of every step.
 
@@ -41,8 +51,8 @@ class Series(LightningDataModule, ABC):
 
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
-        if seed is not None and not 0 <= seed < 2**32:
-            raise InputError(f"data.seed: given {seed}, expected a whole number from 0 to {2**32 - 1}")
+        if seed is not None:
+            check_seed("data.seed", seed)
         self.seed = ARTICLE_SEED if seed is None else seed
         self.labels = ("t", "y")
         self.generator = torch.Generator()

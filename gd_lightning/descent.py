@@ -85,7 +85,6 @@ class Descent:
         loss: the loss before the last step.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
         status: `"step limit"` as long as nothing else ended it.
-        message: one sentence about the status.
     """
 
     def __init__(self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse) -> None:
@@ -93,8 +92,8 @@ class Descent:
         self.metric = metric
         self.rmse_history: list[float] = []
         self.loss = math.nan
+        self._reason = ""
         self.status = STEP_LIMIT
-        self.message = self._steps_taken()
         self.params_before = curve.params.detach().clone()
 
     def step(
@@ -116,7 +115,6 @@ class Descent:
         self.params_before = before
         self.loss = loss.sum().item()
         self.rmse_history.append(self.metric(preds, targets))
-        self.message = self._steps_taken()
         return True
 
     def end(self, optimizer: Stepper, t: Tensor, targets: Tensor) -> None:
@@ -129,7 +127,7 @@ class Descent:
         if not torch.isfinite(loss).all():
             self._diverge("loss", loss.sum().item(), lr)
         elif self.rmse_history and root(loss) > self.rmse_history[0]:
-            self.message += f", and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+            self._reason = f"{self.message}, and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
 
     def state_dict(self) -> dict[str, Any]:
         """What a descent needs to go on: tensors, numbers and text."""
@@ -139,14 +137,17 @@ class Descent:
         """Go on with what another descent recorded."""
         self.rmse_history = list(state_dict["rmse_history"])
         self.params_before = state_dict["params_before"]
-        self.message = self._steps_taken()
 
     def stop(self, message: str) -> None:
         """Record that something from outside ended the descent."""
         if self.status == STEP_LIMIT:
-            self.status, self.message = STOPPED, message
+            self.status, self._reason = STOPPED, message
 
-    def _steps_taken(self) -> str:
+    @property
+    def message(self) -> str:
+        """One sentence about the status."""
+        if self._reason:
+            return self._reason
         taken = len(self.rmse_history)
         return f"all {taken} steps were taken" if taken != 1 else "its one step was taken"
 
@@ -155,12 +156,12 @@ class Descent:
         self.status = DIVERGED
         if taken == 0:
             values = ", ".join(f"{name}={value:g}" for name, value in self.curve.named_values().items())
-            self.message = (
+            self._reason = (
                 f"the {what} is {value} before step 1 with lr={lr:g}, at the start {values}; try another start"
             )
         else:
             self.curve.set_params(self.params_before)
-            self.message = (
+            self._reason = (
                 f"the {what} became {value} at step {taken} with lr={lr:g}, and that step was undone; "
                 f"try a smaller lr, such as {self._smaller_lr(lr):.1e}"
             )

@@ -30,7 +30,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
         return f"unknown option {option}{_near(option, _options(parser))} (--help lists all)"
     if option := _found(r"does not accept option '([^']+)'", message):
         command = _found(r"Subcommand '([^']+)'", message)
-        known = {name.removeprefix("--") for name in _options(_subparser(parser, command))}
+        known = {name.removeprefix("--") for name in _options(_commands(parser).get(command or "", parser))}
         return f"unknown key {option!r} in the configuration{_near(option, known)}"
     if choice := _found(r"invalid choice: '([^']*)'", message):
         return f"unknown command {choice!r}; {suggest(choice, _commands(parser))}"
@@ -109,16 +109,14 @@ def _options(parser: argparse.ArgumentParser) -> set[str]:
     return {option for action in parser._actions for option in action.option_strings}
 
 
-def _commands(parser: argparse.ArgumentParser) -> list[str]:
-    return [name for action in parser._actions if isinstance(action.choices, dict) for name in action.choices]
-
-
-def _subparser(parser: argparse.ArgumentParser, command: str | None) -> argparse.ArgumentParser:
-    for action in parser._actions:
-        if isinstance(action.choices, dict) and command in action.choices:
-            found: argparse.ArgumentParser = action.choices[command]
-            return found
-    return parser
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The commands by name, each with its own parser."""
+    return {
+        name: command
+        for action in parser._actions
+        if isinstance(action.choices, dict)
+        for name, command in action.choices.items()
+    }
 
 
 def _arguments(class_path: str) -> list[str]:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from gd_lightning.optim import UpdateRule
+
 ROOT = Path(__file__).parents[1]
 
 # As the article prints them: the RMSE before each of its ten steps.
@@ -22,6 +24,17 @@ ARTICLE_RMSE = [
     18.03818276871748,
     18.037850320630035,
 ]
+
+
+class Momentum(UpdateRule):
+    """v <- beta * v + g; theta <- theta - lr * v: made by the recipe in CONTRIBUTING."""
+
+    def __init__(self, params, lr, beta=0.9):
+        super().__init__(params, lr, beta=beta)
+
+    def update(self, theta, g, state, lr, beta):
+        v = state["v"] = beta * state["v"] + g if "v" in state else g.clone()
+        return theta - lr * v
 
 
 @dataclass

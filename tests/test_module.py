@@ -2,13 +2,14 @@ import math
 
 import pytest
 import torch
+from conftest import Momentum
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
-from gd_lightning import CurveFit, InputError, NoisySeries, Table, UpdateRule, fit
+from gd_lightning import CurveFit, InputError, NoisySeries, Table, fit
 
 
 def train(module, data=None, logger=False, callbacks=(), checkpointing=False, ckpt_path=None, **limits):
@@ -108,15 +109,6 @@ def test_five_and_five_steps_are_ten(tmp_path, k):
     trainer = train(then, max_steps=10, max_epochs=-1, ckpt_path=tmp_path / "five.ckpt")
     assert trainer.global_step == 10
     assert then.result().to_dict() == straight.result().to_dict()
-
-
-class Momentum(UpdateRule):
-    def __init__(self, params, lr, beta=0.5):
-        super().__init__(params, lr, beta=beta)
-
-    def update(self, theta, g, state, lr, beta):
-        v = state["v"] = beta * state["v"] + g if "v" in state else g.clone()
-        return theta - lr * v
 
 
 @pytest.mark.parametrize("rule", [Momentum, torch.optim.Adam])

@@ -1,23 +1,12 @@
 import pytest
 import torch
+from conftest import Momentum
 
 from gd_lightning import functions
 from gd_lightning.curve import Curve
 from gd_lightning.descent import descend
 from gd_lightning.errors import InputError
-from gd_lightning.optim import SGD, UpdateRule, make_rule
-
-
-class Momentum(UpdateRule):
-    """v <- beta * v + g; theta <- theta - lr * v: made by the recipe in CONTRIBUTING."""
-
-    def __init__(self, params, lr, beta=0.9):
-        super().__init__(params, lr, beta=beta)
-
-    def update(self, theta, g, state, lr, beta):
-        v = state["v"] = beta * state["v"] + g if "v" in state else g.clone()
-        return theta - lr * v
-
+from gd_lightning.optim import SGD, make_rule
 
 RULES = [
     (SGD, {}, torch.optim.SGD, {}),
