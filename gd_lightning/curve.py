@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.functions import Family, equation, function_name, parameter_names, resolve
+from gd_lightning.resolve import Function, equation, function_name, parameter_names, resolve
 
 __all__ = ["Curve", "initialize"]
 
@@ -45,7 +45,7 @@ class Curve(nn.Module):
     params: nn.Parameter
     initial_params: Tensor
 
-    def __init__(self, function: str | Family) -> None:
+    def __init__(self, function: str | Function) -> None:
         super().__init__()
         self.function = resolve(function)
         self.function_name = function_name(function)

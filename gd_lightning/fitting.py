@@ -10,8 +10,8 @@ from torch import Tensor
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError
-from gd_lightning.functions import Family
 from gd_lightning.optim import SGD, Rule, make_rule
+from gd_lightning.resolve import Function
 from gd_lightning.result import FitResult
 
 __all__ = ["check_numbers", "check_series", "fit"]
@@ -109,7 +109,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
 
 
 def fit(
-    function: str | Family,
+    function: str | Function,
     t: Any,
     y: Any,
     *,

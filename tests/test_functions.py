@@ -5,7 +5,7 @@ import torch
 from gd_lightning import functions
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError
-from gd_lightning.functions import equation, parameter_names, resolve
+from gd_lightning.resolve import equation, parameter_names, resolve
 
 FAMILIES = sorted(functions.__all__)
 
