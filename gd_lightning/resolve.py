@@ -1,38 +1,98 @@
 """From what a user wrote to a function: the one place that turns text into a callable."""
 
+import importlib
 import inspect
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from torch import Tensor
 
 from gd_lightning import functions
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.formula import Formula
 
-__all__ = ["Function", "equation", "function_name", "parameter_names", "resolve"]
+__all__ = [
+    "Function",
+    "arguments",
+    "bind",
+    "default_values",
+    "equation",
+    "function_name",
+    "parameter_names",
+    "predictor_arguments",
+    "resolve",
+]
 
 Function = Callable[..., Tensor]
+
+# What a predictor is called in a formula where the data do not name it.
+USUAL_PREDICTORS = ("t", "x")
+QUARTIC = 4  # the polynomial of the lowest degree that has no name of its own
 
 
 def resolve(function: str | Function) -> Function:
     """Turn what a user wrote for a function into a callable; the only place that does.
 
     Args:
-        function: the name of a family in functions.py, or the callable itself.
+        function: one of four spellings: the name of a family, such as `"gaussian"` or `"polynomial(6)"`; a formula,
+            such as `"a*exp(-t/tau) + c"`; an import path, such as `"my_curves.damped"`, also from a file in the
+            folder where the command runs; or the callable itself.
 
     Returns:
-        The function `f(t, *parameters) -> y`.
+        The function.
 
     Raises:
-        InputError: no family has this name, or it is neither text nor callable.
+        InputError: it is none of the four; the message says what is near.
     """
     if callable(function):
         return function
     if not isinstance(function, str):
-        raise InputError(f"function: given {function!r}, expected the name of a family or a callable")
-    if function not in functions.__all__:
-        raise InputError(f"function: given {function!r}, which is no family; {suggest(function, functions.__all__)}")
-    family: Function = getattr(functions, function)
-    return family
+        raise InputError(
+            f"function: given {function!r}, expected the name of a family, a formula, an import path or a callable"
+        )
+    text = function.strip()
+    if degree := re.fullmatch(r"polynomial(?:\(\s*(\d+)\s*\))?", text):
+        return functions.polynomial_of(int(degree[1] or QUARTIC))
+    if text in functions.__all__:
+        family: Function = getattr(functions, text)
+        return family
+    if text.isidentifier():
+        raise InputError(
+            f"function: given {function!r}, which is no family; {suggest(text, functions.__all__)}, or write a formula"
+        )
+    if re.fullmatch(r"[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+", text):
+        return _import(text)
+    return Formula(function)
+
+
+def _import(path: str) -> Function:
+    """The callable at an import path; modules in the working folder are found, too."""
+    module, _, name = path.rpartition(".")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        importlib.invalidate_caches()
+        found = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise InputError(f"function: {path} cannot be imported: {error}") from error
+        raise InputError(
+            f"function: given {path!r}, and there is no module {module!r} here or installed; expected an import path "
+            f"such as my_curves.damped (or, in a formula, no attribute: column {path.index('.') + 1})"
+        ) from None
+    except AttributeError:
+        known = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
+        raise InputError(f"function: {module} has no {name!r}; {suggest(name, known)}") from None
+    except Exception as error:  # whatever a module of the user's may raise
+        raise InputError(f"function: {path} cannot be imported: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise InputError(f"function: {path} is {type(found).__name__}, expected a function f(t, a, b, ...)")
+    function: Function = found
+    return function
 
 
 def function_name(function: str | Function) -> str:
@@ -40,25 +100,105 @@ def function_name(function: str | Function) -> str:
     return function if isinstance(function, str) else getattr(function, "__name__", repr(function))
 
 
-def parameter_names(function: Function) -> tuple[str, ...]:
-    """The parameters of a function: every argument after the first, in order.
+def arguments(function: Function) -> tuple[str, ...]:
+    """The names of a function's arguments, in order.
 
     Raises:
-        InputError: the function takes no parameter, or takes `*args` or `**kwargs`, which name none.
+        InputError: it takes `*args` or `**kwargs`, which name nothing, or cannot be asked.
     """
-    arguments = list(inspect.signature(function).parameters.values())
-    if len(arguments) < 2 or any(a.kind in (a.VAR_POSITIONAL, a.VAR_KEYWORD) for a in arguments):
-        raise InputError(
-            f"function: {function_name(function)}{inspect.signature(function)} does not name its parameters; "
-            "expected f(t, a, b, ...) with at least one after t"
-        )
-    return tuple(argument.name for argument in arguments[1:])
+    if isinstance(function, Formula):
+        return function.names
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        raise InputError(f"function: {function_name(function)} does not tell its arguments; wrap it in a def") from None
+    found = list(signature.parameters.values())
+    if any(argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD) for argument in found):
+        raise _nameless(function)
+    return tuple(argument.name for argument in found)
+
+
+def _nameless(function: Function) -> InputError:
+    return InputError(
+        f"function: {function_name(function)}{inspect.signature(function)} does not name its parameters; "
+        "expected f(t, a, b, ...) with at least one after t"
+    )
+
+
+def predictor_arguments(function: Function, predictors: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Which arguments of a function are data, in the order of the predictors.
+
+    Arguments that bear the name of a predictor are data. One predictor may have any name: where no argument bears it,
+    it stands for the first argument of a family or callable, and for the `t` or `x` of a formula.
+
+    Raises:
+        InputError: a predictor that the function does not use.
+    """
+    known = arguments(function)
+    names = tuple(predictors or ())
+    if names and all(name in known for name in names):
+        return names
+    if len(names) <= 1:
+        if not isinstance(function, Formula):
+            return known[:1]
+        for name in USUAL_PREDICTORS:
+            if name in known:
+                return (name,)
+        expected = f"a formula in {names[0]}, or in t" if names else "a formula in t or x, or predictors by name"
+        raise InputError(f"function: {function_name(function)} has the names {', '.join(known)}; expected {expected}")
+    unused = next(name for name in names if name not in known)
+    raise InputError(
+        f"function: {function_name(function)} does not use the predictor {unused!r}; {suggest(unused, known)}, "
+        "or leave it out"
+    )
+
+
+def parameter_names(function: Function, predictors: Sequence[str] | None = None) -> tuple[str, ...]:
+    """The parameters of a function: every argument that is no predictor, in order.
+
+    Args:
+        function: the function.
+        predictors: names of the data; the first argument, or `t` or `x` of a formula, unless given.
+
+    Raises:
+        InputError: the function has no parameter, or does not name them.
+    """
+    data = predictor_arguments(function, predictors)
+    names = tuple(name for name in arguments(function) if name not in data)
+    if not names:
+        raise _nameless(function)
+    return names
+
+
+def bind(function: Function, predictors: Sequence[str] | None = None) -> Function:
+    """The same function with its data first, in the order of the predictors, and its parameters after them."""
+    known = arguments(function)
+    order = (*predictor_arguments(function, predictors), *parameter_names(function, predictors))
+    if order == known:
+        return function
+    places = [order.index(name) for name in known]
+
+    def bound(*values: Tensor) -> Tensor:
+        return function(*(values[place] for place in places))
+
+    return bound
+
+
+def default_values(function: Function) -> dict[str, float]:
+    """The defaults of a function's arguments that are numbers: `def f(t, a, b=1.0)` starts b at 1."""
+    defaults = {name: argument.default for name, argument in inspect.signature(function).parameters.items()}
+    return {
+        name: float(value)
+        for name, value in defaults.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def equation(function: Function) -> str:
-    """The equation of a function as text: the first line of its docstring where that is one, else its call."""
+    """The equation of a function as text: a formula, a docstring's first line where that is one, else a call."""
+    if isinstance(function, Formula):
+        return f"y = {function.text}"
     first_line = (inspect.getdoc(function) or "").partition("\n")[0]
     if first_line.startswith("y = "):
         return first_line
-    arguments = ", ".join(inspect.signature(function).parameters)
-    return f"y = {function_name(function)}({arguments})"
+    return f"y = {function_name(function)}({', '.join(inspect.signature(function).parameters)})"
