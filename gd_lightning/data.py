@@ -1,22 +1,22 @@
 """Where the series come from: generated with a seed, or read from a table."""
 
-import csv
 from abc import ABC, abstractmethod
-from pathlib import Path
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import DataLoader, Dataset
 
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.formula import Formula
+from gd_lightning.points import Points, stack
+from gd_lightning.tables import Columns, read_columns
 
 __all__ = ["NoisySeries", "Series", "Table"]
 
 ARTICLE_SEED = 2021
+HOLDOUTS = ("random", "end")
 
 
 def check_seed(name: str, seed: int | bool) -> None:
@@ -30,7 +30,7 @@ def check_seed(name: str, seed: int | bool) -> None:
 
 
 class Series(LightningDataModule, ABC):
-    """One series (t, targets), handed over whole: the full batch of every step.
+    """One series, or several side by side, handed over whole: the full batch of every step.
 
     A subclass writes `load`.
 
@@ -38,49 +38,107 @@ class Series(LightningDataModule, ABC):
         seed: seed of everything random about the fit: generated noise here, and the starting values that the
             module draws from the same generator. None stands for the run's `seed_everything`, and for the
             article's 2021 outside the command line.
+        holdout: part of each series that is kept out of the fit to validate it, such as 0.2.
+        holdout_from: which points are kept out: `random` ones, by the seed, or those at the `end`, of largest t.
 
     Attributes:
-        t: independent variable, shape `(T,)`, after `setup`.
-        targets: data, shape `(T,)`, after `setup`.
-        labels: what the plots write on the two axes.
+        points: what is fitted, after `setup`.
+        holdout_points: what is kept out, after `setup`; none where nothing is.
+        all_points: both, in the order of the data.
+        predictors: names of the independent variables.
+        labels: what the plots write on the axes: the predictors, then y.
+        series_names: names of the series, where there are several.
+        facts: what a report should tell of the data, such as rows left out.
         generator: the generator, as `load` left it.
     """
 
-    t: Tensor
-    targets: Tensor
+    points: Points
+    all_points: Points
+    holdout_points: Points | None
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, holdout: float = 0.0, holdout_from: str = "random") -> None:
         super().__init__()
         if seed is not None:
             check_seed("data.seed", seed)
+        if not 0 <= holdout < 1:
+            raise InputError(f"data.holdout: given {holdout:g}, expected a part of the points, from 0 to below 1")
+        if holdout_from not in HOLDOUTS:
+            raise InputError(f"data.holdout_from: given {holdout_from!r}; {suggest(holdout_from, HOLDOUTS)}")
         self.seed = ARTICLE_SEED if seed is None else seed
-        self.labels = ("t", "y")
+        self.holdout = holdout
+        self.holdout_from = holdout_from
+        self.predictors: tuple[str, ...] = ("t",)
+        self.labels: tuple[str, ...] = ("t", "y")
+        self.series_names: tuple[str, ...] = ()
+        self.facts: dict[str, Any] = {}
         self.generator = torch.Generator()
 
     @abstractmethod
-    def load(self) -> tuple[Tensor, Tensor]:
-        """Make or read t and targets; whatever is random comes from `self.generator`."""
+    def load(self) -> Points | tuple[Tensor, Tensor]:
+        """Make or read the points; whatever is random comes from `self.generator`."""
+
+    @property
+    def t(self) -> Tensor:
+        """The (first) independent variable of what is fitted, shape `(T,)` or `(*batch, T)`."""
+        return self.points.columns[0]
+
+    @property
+    def targets(self) -> Tensor:
+        """The data that are fitted, shape `(*batch, T)`."""
+        return self.points.targets
 
     def setup(self, stage: str) -> None:
         self.generator.manual_seed(self.seed)
-        self.t, self.targets = self.load()
+        self.all_points = Points(*self.load())
+        self.points, self.holdout_points = self._split()
 
-    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self._whole_series()
+    def _split(self) -> tuple[Points, Points | None]:
+        """What is fitted and what is kept out."""
+        if self.holdout == 0:
+            return self.all_points, None
+        # A generator of its own: whether points are kept out does not change the noise or the start.
+        generator = torch.Generator().manual_seed(self.seed)
+        kept_in, kept_out = [], []
+        for one in self.all_points.each():
+            count = len(one.targets)
+            order = torch.randperm(count, generator=generator)
+            if self.holdout_from == "end":
+                order = one.columns[0].argsort(descending=True, stable=True)
+            out = torch.zeros(count, dtype=torch.bool)
+            out[order[: round(self.holdout * count)]] = True
+            kept_in.append(one.where(~out))
+            kept_out.append(one.where(out))
+        number = sum(len(one.targets) for one in kept_out)
+        self.facts["kept out"] = number
+        if any(len(one.targets) == 0 for one in kept_out):
+            raise InputError(
+                f"data.holdout: {self.holdout:g} of {min(len(one.targets) for one in self.all_points.each())} points "
+                "is none; expected a larger part, or no holdout"
+            )
+        if not self.all_points.batch:
+            return kept_in[0], kept_out[0]
+        return stack(kept_in), stack(kept_out)
 
-    def predict_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return self._whole_series()
+    def train_dataloader(self) -> DataLoader[Points]:
+        return self._whole(self.points)
 
-    def on_before_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+    def predict_dataloader(self) -> DataLoader[Points]:
+        return self._whole(self.all_points)
+
+    def on_before_batch_transfer(self, batch: Points, dataloader_idx: int) -> Points:
         """Tables are read in double precision; the descent has the precision of the module."""
         assert self.trainer is not None
-        dtype = self.trainer.lightning_module.dtype
-        return batch[0].to(dtype), batch[1].to(dtype)
+        return batch.to(next(self.trainer.lightning_module.parameters()).detach())
 
-    def _whole_series(self) -> DataLoader[tuple[Tensor, ...]]:
+    def _whole(self, points: Points) -> DataLoader[Points]:
         # A loader draws a number from the global generator each time it is read, unless it has one of its own.
-        dataset = TensorDataset(self.t.unsqueeze(0), self.targets.unsqueeze(0))
-        return DataLoader(dataset, batch_size=None, generator=torch.Generator())
+        dataset: Dataset[Points] = [points]  # type: ignore[assignment]
+        return DataLoader(dataset, batch_size=None, collate_fn=as_it_is, generator=torch.Generator())
+
+
+def as_it_is(points: Any) -> Any:
+    """What torch would take apart and put together again, of other parts."""
+    return points
 
 
 class NoisySeries(Series):
@@ -96,6 +154,8 @@ class NoisySeries(Series):
         curvature: factor of the square.
         center: t of the minimum.
         offset: value at the minimum, before the noise.
+        holdout: part of the points that is kept out of the fit to validate it, such as 0.2.
+        holdout_from: which points are kept out: `random` ones, by the seed, or those at the `end`, of largest t.
     """
 
     def __init__(
@@ -106,99 +166,136 @@ class NoisySeries(Series):
         curvature: float = 0.8,
         center: float = 7.5,
         offset: float = 1.0,
+        holdout: float = 0.0,
+        holdout_from: str = "random",
     ) -> None:
-        super().__init__(seed)
+        super().__init__(seed, holdout, holdout_from)
         if points is None or points < 1:
             raise InputError(f"data.points: given {points}, expected at least 1; the article has 20")
-        self.points = points
+        self.length = points
         self.noise = noise
         self.curvature = curvature
         self.center = center
         self.offset = offset
 
     def load(self) -> tuple[Tensor, Tensor]:
-        t = torch.arange(self.points).float()
-        noise = torch.rand(self.points, generator=self.generator) * self.noise
+        t = torch.arange(self.length).float()
+        noise = torch.rand(self.length, generator=self.generator) * self.noise
         return t, noise + self.curvature * (t - self.center) ** 2 + self.offset
 
 
 class Table(Series):
-    """Two columns of a CSV file with a header line; numbers are read in double precision.
+    """Columns of a table: CSV, TSV or Parquet, or `-` for standard input; numbers are read in double precision.
+
+    Rows that lack a value are left out and counted. Dates become the time since an origin.
 
     Args:
-        path: the file.
-        t: name of the column with the independent variable.
+        path: the file, or `-`.
+        t: name of the column with the independent variable; a list of names for several.
         y: name of the column with the data.
-        seed: seed of the start; None stands for the run's `seed_everything`.
+        target: a formula on columns that is fitted in place of y, such as `log(y)`; y stands for its column.
+        sigma: name of the column with standard deviations of y; each point then weighs 1/sigma**2.
+        series: name of the column that tells which series a row belongs to.
+        holdout: part of each series that is kept out of the fit to validate it, such as 0.2.
+        holdout_from: which points are kept out: `random` ones, by the seed, or those at the `end`, of largest t.
+        time_unit: unit of the numbers that dates become: seconds, minutes, hours, days, or years of 365.25 days.
+        time_origin: the date that becomes 0; the earliest in the column unless given.
+        seed: seed of the start and of the holdout; None stands for the run's `seed_everything`.
     """
 
-    def __init__(self, path: str, t: str, y: str, seed: int | None = None) -> None:
-        super().__init__(seed)
-        self.path = Path(path)
-        self.labels = (t, y)
+    def __init__(
+        self,
+        path: str,
+        t: list[str] | str,
+        y: str | None = None,
+        target: str | None = None,
+        sigma: str | None = None,
+        series: str | None = None,
+        holdout: float = 0.0,
+        holdout_from: str = "random",
+        time_unit: str = "days",
+        time_origin: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(seed, holdout, holdout_from)
+        self.path = path
+        self.predictors = (t,) if isinstance(t, str) else tuple(t)
+        if not self.predictors or len(set(self.predictors)) < len(self.predictors):
+            raise InputError(f"data.t: given {list(self.predictors)}, expected one column or several different ones")
+        if y is None and target is None:
+            raise InputError("data.y: given none, expected the column with the data, or data.target with a formula")
+        self.y = y
+        self.target = None if target is None else Formula(target)
+        self.sigma = sigma
+        self.series = series
+        self.time_unit = time_unit
+        self.time_origin = time_origin
+        self.labels = (*self.predictors, target or str(y))
+        self._read: tuple[Points, tuple[str, ...]] | None = None
 
-    def load(self) -> tuple[Tensor, Tensor]:
-        table = self._read()
-        if table.num_rows == 0:
-            raise InputError(f"{self.path}: no data, expected a header line and a row for each point")
-        t, targets = (self._numbers(table, name) for name in self.labels)
-        return t, targets
+    def load(self) -> Points:
+        if self._read is None:  # once: the Trainer asks again, and standard input can be read only once
+            columns = read_columns(
+                self.path,
+                list(self._keys()),
+                self.series,
+                time_unit=self.time_unit,
+                time_origin=self.time_origin,
+                keys={**self._keys(), **({self.series: "data.series"} if self.series else {})},
+            )
+            self.labels = (*(columns.labels[name] for name in self.predictors), self.labels[-1])
+            self.facts = {"rows": columns.rows, "left out": columns.dropped}
+            self._read = self._as_points(columns), tuple(columns.group_names)
+        points, self.series_names = self._read
+        return points
 
-    def _read(self) -> pa.Table:
-        if not self.path.is_file():
-            kind = "a folder" if self.path.is_dir() else "no such file"
-            siblings = [p.name for p in self.path.parent.glob("*.csv")] if self.path.parent.is_dir() else []
-            hint = f"; {suggest(self.path.name, siblings)}" if siblings else ""
-            raise InputError(f"data.path: {self.path} is {kind}, expected a CSV file{hint}")
-        as_text = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(self.labels, pa.string()))
-        try:
-            table = pyarrow.csv.read_csv(self.path, convert_options=as_text)
-            columns = table.column_names
-        except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-            if self.path.read_bytes().strip(b"\xef\xbb\xbf \r\n") == b"":
-                raise InputError(f"{self.path}: empty file, expected a header line and a row for each point") from None
-            raise InputError(f"{self.path}: cannot be read as CSV in UTF-8: {error}") from None
-        if len(columns) == 1:
-            raise InputError(f"{self.path}: only one column, {columns[0]!r}; expected commas between the columns")
-        for key, name in zip(("t", "y"), self.labels, strict=True):
-            if columns.count(name) > 1:
-                raise InputError(f"data.{key}: {self.path} has {columns.count(name)} columns {name!r}, expected one")
-            if name not in columns:
-                raise InputError(f"data.{key}: {self.path} has no column {name!r}; {suggest(name, columns)}")
-        return table
+    def _keys(self) -> dict[str, str]:
+        """The columns to read, each with the option that names it."""
+        keys = dict.fromkeys(self.predictors, "data.t")
+        if self.target is not None:
+            names = [name for name in self.target.names if not (name == "y" and self.y is not None)]
+            keys |= dict.fromkeys(names, "data.target")
+        if self.y is not None:
+            keys |= {self.y: "data.y"}
+        return keys | ({self.sigma: "data.sigma"} if self.sigma is not None else {})
 
-    def _numbers(self, table: pa.Table, name: str) -> Tensor:
-        texts = pc.utf8_trim_whitespace(table.column(name))
-        try:
-            numbers = torch.tensor(pc.cast(texts, pa.float64()).to_numpy())
-        except pa.ArrowInvalid:
-            row = next(row for row, text in enumerate(texts) if not _is_number(text))
-        else:
-            unusable = (~torch.isfinite(numbers)).nonzero().flatten().tolist()
-            if not unusable:
-                return numbers
-            row = unusable[0]
-        given = repr(texts[row].as_py()) if texts[row].as_py() else "an empty cell"
-        raise InputError(
-            f"{self.path}: column {name!r}, data row {row + 1} (line {self._line(row)} of the file): "
-            f"{given}, expected a finite number; correct or remove that row"
-        )
+    def _as_points(self, columns: Columns) -> Points:
+        """The columns as points, row after row, or series beside series."""
+        targets, sigma = self._targets(columns)
+        predictors = tuple(columns.numbers[name] for name in self.predictors)
+        points = Points(predictors if len(predictors) > 1 else predictors[0], targets, sigma)
+        if columns.group is None:
+            return points
+        return stack([points.where(columns.group == i) for i in range(len(columns.group_names))])
 
-    def _line(self, row: int) -> int:
-        """The line of the file on which a data row ends; empty lines count as lines and not as rows."""
-        with self.path.open(newline="", encoding="utf-8") as file:
-            reader = csv.reader(file)
-            rows = -1
-            for cells in reader:
-                rows += bool(cells)
-                if rows == row + 1:
-                    break
-            return reader.line_num
-
-
-def _is_number(text: pa.Scalar) -> bool:
-    try:
-        pc.cast(text, pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
+    def _targets(self, columns: Columns) -> tuple[Tensor, Tensor | None]:
+        """What is fitted, and its standard deviations: those of y times the slope of the target by y."""
+        sigma = None if self.sigma is None else columns.numbers[self.sigma]
+        if sigma is not None and not (sigma > 0).all():
+            at = int((~(sigma > 0)).nonzero()[0])
+            raise InputError(
+                f"data.sigma: column {self.sigma!r} of {self.path} holds {sigma[at].item():g} (complete row {at + 1}), "
+                "expected standard deviations above 0; correct or remove that row"
+            )
+        if self.target is None:
+            assert self.y is not None
+            return columns.numbers[self.y], sigma
+        values = dict(columns.numbers)
+        measured = self.y or self.target.names[0]
+        values[measured] = values[measured].clone().requires_grad_()
+        if self.y is not None:
+            values["y"] = values[measured]
+        targets = self.target(*(values[name] for name in self.target.names))
+        bad = (~torch.isfinite(targets)).nonzero().flatten().tolist()
+        if bad:
+            given = ", ".join(f"{name} = {values[name][bad[0]].item():g}" for name in self.target.names)
+            raise InputError(
+                f"data.target: {self.target.text} is {targets[bad[0]].item()} where {given} (complete row {bad[0] + 1} "
+                f"of {self.path}), expected finite numbers; leave such rows out"
+            )
+        if sigma is not None:
+            if self.y is None and len(self.target.names) > 1:
+                raise InputError("data.sigma: add data.y, to say which column of data.target it belongs to")
+            [slope] = torch.autograd.grad(targets.sum(), values[measured])
+            sigma = sigma * slope.abs()
+        return targets.detach(), sigma

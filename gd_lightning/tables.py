@@ -1,0 +1,452 @@
+"""Named columns of a table as numbers: CSV and its relatives or Parquet, from a file or from standard input.
+
+A table is opened once and read once, a batch of rows at a time, so that a pipe will do and a large file fits. Only
+the columns asked for are converted, and of their rows only the complete ones are kept.
+"""
+
+import csv
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from io import BufferedReader
+from itertools import chain, dropwhile, islice
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet
+import torch
+from torch import Tensor
+
+from gd_lightning.errors import InputError, suggest
+
+__all__ = ["SECONDS", "Columns", "read_columns"]
+
+SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "years": 365.25 * 86400}
+TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of Arrow's units of time in a second
+
+TEXT, NUMBER = pa.string(), pa.float64()
+DATE, ZONED_DATE = pa.timestamp("us"), pa.timestamp("us", "UTC")
+EXPECTED = {
+    TEXT: "text in UTF-8",
+    NUMBER: "a finite number",
+    DATE: "a date such as 1958-03-29 or 1958-03-29T12:30",
+    ZONED_DATE: "a date with its zone such as 1958-03-29T12:30Z",
+}
+KINDS_OF_TEXT = [  # as Parquet may have it
+    getattr(pa.types, f"is_{kind}") for kind in ("string", "large_string", "string_view", "binary", "large_binary")
+]
+MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)
+
+SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"}
+A_TABLE = "expected a header line and a row for each point"
+LONGEST_LINE = 2**20  # bytes; Arrow's CSV reader takes no longer row
+COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
+RAGGED = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")  # in the words of Arrow
+REFUSED = {
+    b"\xff\xfe": "text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "text in UTF-16; save it as UTF-8",
+    b"PK\x03\x04": "a spreadsheet or an archive; save the table as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet; save the table as CSV",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns asked for, in the N rows in which none of them lacks a value.
+
+    Attributes:
+        numbers: each column, float64, shape `(N,)`, all finite.
+        labels: what to write on an axis: the column's name, for dates `"date (days since 1958-03-29)"`.
+        group: the position of each row's text in `group_names`, int64, shape `(N,)`; None without a group column.
+        group_names: the texts of the group column in the order of their first appearance.
+        rows: data rows in the table.
+        dropped: rows left out because a column asked for lacks its value there.
+    """
+
+    numbers: dict[str, Tensor]
+    labels: dict[str, str]
+    group: Tensor | None
+    group_names: list[str]
+    rows: int
+    dropped: int
+
+
+def read_columns(
+    path: str,
+    names: Sequence[str],
+    group: str | None = None,
+    *,
+    time_unit: str = "days",
+    time_origin: str | None = None,
+    keys: Mapping[str, str] = {},
+) -> Columns:
+    """Read columns of a table: numbers as they are, dates as the time since an origin, durations in the same unit.
+
+    Text has commas, tabs or semicolons between its cells; with semicolons, decimal commas are understood. It
+    may be compressed with gzip, bz2, zstd or lz4. What the first cell of a column is, a number or a
+    date, the others must be. Dates are read to the microsecond, and those with a zone count in UTC.
+
+    Args:
+        path: the file, or `-` for standard input.
+        names: the columns to read as numbers.
+        group: a column to read as text.
+        time_unit: seconds, minutes, hours, days or years (of 365.25 days).
+        time_origin: an ISO date or date-time; None stands for the earliest of each column in the rows kept.
+        keys: the option that named a column, for the message that there is no such column.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column, or has a cell that is neither a number nor missing.
+    """
+    if time_unit not in SECONDS:
+        raise InputError(f"time_unit: given {time_unit!r}, {suggest(time_unit, SECONDS)}")
+    origin = None if time_origin is None else _instant(time_origin)
+    names = list(dict.fromkeys(names))
+    asked = names if group is None else [*names, group]
+    with _in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
+        is_parquet = path.endswith((".parquet", ".pq")) or _start(stream) == b"PAR1"
+        form = _Parquet if is_parquet else _Text
+        with _in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
+            source = form(path, stream, asked)
+            positions = [_position(source, name, keys.get(name, "column")) for name in asked]
+            columns = [_Column(source, name) for name in asked]
+            readers = [column.numbers if i < len(names) else column.texts for i, column in enumerate(columns)]
+            table, rows = _complete_rows(source.batches(positions), readers)
+            if rows == 0:
+                raise InputError(f"{_file(path)}: no data, {A_TABLE}")
+            if table.num_rows == 0:
+                everywhere = " and ".join(map(repr, dict.fromkeys(asked)))
+                raise InputError(f"{_file(path)}: none of {rows} data rows has a value in {everywhere}, expected some")
+            measured = [_measured(table.column(i), time_unit, origin) for i in range(len(names))]
+    encoded = None if group is None else table.column(len(names)).combine_chunks()
+    return Columns(
+        numbers={name: numbers for name, (numbers, _) in zip(names, measured, strict=True)},
+        labels={name: name + unit for name, (_, unit) in zip(names, measured, strict=True)},
+        group=None if encoded is None else torch.tensor(encoded.indices.to_numpy()).long(),
+        group_names=[] if encoded is None else encoded.dictionary.to_pylist(),
+        rows=rows,
+        dropped=rows - table.num_rows,
+    )
+
+
+def _opened(path: str) -> pa.NativeFile:
+    """Open a table; a pipe is taken into memory whole.
+
+    Arrow would read Python's streams as well, but its threads may still do so when the program ends, which aborts it.
+    """
+    if path == "-":
+        if sys.stdin is None:
+            raise InputError("standard input is closed, expected a table; give the path of a file in place of -")
+        raw = pa.BufferReader(sys.stdin.buffer.read())
+    elif Path(path).is_fifo():
+        raw = pa.BufferReader(Path(path).read_bytes())
+    elif Path(path).is_file():
+        raw = pa.OSFile(path)
+    else:
+        kind = "a folder" if Path(path).is_dir() else "no such file"
+        raise InputError(f"{path} is {kind}, expected a table such as a CSV or Parquet file{_beside(path)}")
+    start = _start(raw)
+    for magic, what in REFUSED.items():
+        if start.startswith(magic):
+            raise InputError(f"{_file(path)} is {what}")
+    codec = next((codec for magic, codec in COMPRESSED.items() if start.startswith(magic)), None)
+    return raw if codec is None else pa.CompressedInputStream(raw, codec)
+
+
+def _start(stream: pa.NativeFile) -> bytes:
+    """The first bytes, by which a format can be told, of a stream that can go back to them."""
+    if not stream.seekable():
+        return b""
+    start: bytes = stream.read(4)
+    stream.seek(0)
+    return start
+
+
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Turn what the libraries raise at broken input into one line that says of what it comes."""
+    try:
+        yield
+    except (OSError, pa.ArrowException, csv.Error) as error:
+        raise InputError(f"{what}: {' '.join(str(error).split())}") from None
+
+
+def _file(path: str) -> str:
+    return "standard input" if path == "-" else path
+
+
+def _beside(path: str) -> str:
+    """Name the table beside the missing one that is spelt most like it."""
+    folder = Path(path).parent
+    tables = [p.name for p in folder.glob("*") if p.suffix in SUFFIXES] if folder.is_dir() else []
+    return f"; {suggest(Path(path).name, tables)}" if tables else ""
+
+
+class _Text:
+    """A header line and rows of text, with a delimiter between the cells.
+
+    Attributes:
+        names: what the header line says.
+        decimal: what stands before the decimals, besides a point.
+    """
+
+    called = "CSV in UTF-8"
+
+    def __init__(self, path: str, stream: pa.NativeFile, asked: Sequence[str]) -> None:
+        self.path = path
+        self.file = _file(path)
+        self.stream = stream
+        lines = dropwhile(lambda line: not line.strip(), self._lines())
+        first = next(lines, None)
+        if first is None:
+            raise InputError(f"{self.file}: empty file, {A_TABLE}")
+        if "\0" in first:
+            raise InputError(f"{self.file}: cannot be read as {self.called}: a zero byte in the header line")
+        headers = {delimiter: _cells([first], delimiter) for delimiter in ",\t;"}
+        self.delimiter = max(headers, key=lambda d: (len(set(asked).intersection(headers[d])), len(headers[d])))
+        self.decimal = "," if self.delimiter == ";" else "."
+        self.names = _cells(chain([first], lines), self.delimiter)
+        if len(self.names) == 1 and not set(asked) <= set(self.names):
+            expected = "expected commas, tabs or semicolons between the columns"
+            raise InputError(f"{self.file}: only one column, {_shortened(repr(self.names[0]))}; {expected}")
+
+    def _lines(self) -> Iterator[str]:
+        """The lines from here on, without a byte order mark; byte by byte, to leave the stream where they end."""
+        while line := b"".join(_through_newline(self.stream)):
+            try:
+                yield line.decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                byte = f"byte 0x{line[error.start]:02x} in the header line"
+                raise InputError(f"{self.file}: cannot be read as {self.called}: {byte}; save it as UTF-8") from None
+
+    def batches(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
+        """The cells at some positions, a batch of rows at a time."""
+        columns = list(map(str, range(len(self.names))))  # for Arrow they are numbered, since names may be repeated
+        included = [columns[position] for position in positions]
+        try:
+            yield from pyarrow.csv.open_csv(
+                self.stream,
+                # the columns are so few that a second thread gains nothing, and only one knows where a row is ragged
+                pyarrow.csv.ReadOptions(column_names=columns, block_size=LONGEST_LINE, use_threads=False),
+                pyarrow.csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+                pyarrow.csv.ConvertOptions(
+                    include_columns=included,
+                    column_types=dict.fromkeys(included, pa.binary()),
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if str(error) == "Empty CSV file":  # nothing stands after the header line
+                return
+            ragged = RAGGED.search(str(error))
+            if ragged is None:
+                raise
+            row, expected, given = map(int, ragged.groups())
+            raise InputError(
+                f"{self.file}: {self.place(row - 1)} has {given} cells, expected {expected} as in the header line; "
+                f"correct or remove that row"
+            ) from None
+
+    def place(self, row: int) -> str:
+        """Where a data row is; its line takes a second reading, which a pipe does not allow."""
+        place = f"data row {row + 1}"
+        if self.path == "-" or Path(self.path).is_fifo():
+            return place
+        with _opened(self.path) as stream:
+            lines = BufferedReader(stream)
+            reader = csv.reader((line.decode("utf-8", "replace") for line in lines), delimiter=self.delimiter)
+            ends = (reader.line_num for cells in reader if cells)
+            try:
+                return f"{place} (line {next(islice(ends, row + 1, None))} of the file)"
+            except (csv.Error, StopIteration):
+                return place
+
+
+class _Parquet:
+    """A Parquet file, with what `_Text` has."""
+
+    called = "Parquet"
+    decimal = "."
+
+    def __init__(self, path: str, stream: pa.NativeFile, asked: Sequence[str]) -> None:
+        self.path = path
+        self.file = _file(path)
+        self.content = pyarrow.parquet.ParquetFile(stream)
+        self.names: list[str] = self.content.schema_arrow.names
+
+    def batches(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
+        names = [self.names[position] for position in positions]
+        for batch in self.content.iter_batches(columns=names):
+            yield [batch.column(name) for name in names]
+
+    def place(self, row: int) -> str:
+        return f"data row {row + 1}"
+
+
+Reader = Callable[[pa.Array, int], pa.Array]
+
+
+class _Column:
+    """One column while it is read: what its first value is, a number or a date, all others must be."""
+
+    def __init__(self, source: _Text | _Parquet, name: str) -> None:
+        self.source = source
+        self.name = name
+        self.kind: pa.DataType | None = None
+
+    def texts(self, cells: pa.Array, start: int) -> pa.Array:
+        """The cells of a batch as trimmed text, null where it is missing; `start` data rows stand before them."""
+        return _trimmed(self._cast(cells, TEXT, start))
+
+    def numbers(self, cells: pa.Array, start: int) -> pa.Array:
+        """The cells of a batch as finite numbers, dates or durations, null where they are missing."""
+        if pa.types.is_dictionary(cells.type):
+            cells = pc.cast(cells, cells.type.value_type)
+        if pa.types.is_duration(cells.type):
+            return cells
+        if pa.types.is_date(cells.type) or pa.types.is_timestamp(cells.type):
+            return self._cast(cells, DATE, start)
+        is_text = any(is_such(cells.type) for is_such in KINDS_OF_TEXT)
+        values = self._parsed(self._cast(cells, TEXT, start), start) if is_text else self._cast(cells, NUMBER, start)
+        if values.type != NUMBER:
+            return values
+        infinite = pc.index(pc.is_inf(values), True).as_py()
+        if infinite >= 0:
+            self._refuse(cells[infinite], start + infinite, NUMBER)
+        return pc.if_else(pc.is_nan(values), None, values)
+
+    def _parsed(self, texts: pa.Array, start: int) -> pa.Array:
+        kind = self.kind or NUMBER
+        try:
+            values = _cast(texts, kind)  # most files have nothing to trim, and are read in half the time
+        except pa.ArrowInvalid:
+            plain = _plain(texts, self.source.decimal)
+            kind = self.kind or _kind(next((cell for cell in plain if cell.is_valid), plain[0]))
+            values = self._cast(plain, kind, start, texts)
+        if self.kind is None and values.null_count == len(values):
+            return pa.nulls(len(values))
+        self.kind = kind
+        return _cast(values, DATE) if kind == ZONED_DATE else values
+
+    def _cast(self, cells: pa.Array, kind: pa.DataType, start: int, given: pa.Array | None = None) -> pa.Array:
+        """Cast, or refuse the first cell that is not of the kind, in the words of the file if these are `given`."""
+        try:
+            return _cast(cells, kind)
+        except pa.ArrowNotImplementedError:
+            what = f"cells of type {_shortened(str(cells.type))}, expected numbers, dates or text"
+            raise InputError(f"{self.source.file}: column {self.name!r} has {what}") from None
+        except pa.ArrowInvalid:
+            row = next(row for row, cell in enumerate(cells) if not _fits(cell, kind))
+            self._refuse((cells if given is None else given)[row], start + row, kind)
+
+    def _refuse(self, cell: pa.Scalar, row: int, kind: pa.DataType) -> NoReturn:
+        value = cell.as_py()
+        raise InputError(
+            f"{self.source.file}: column {self.name!r}, {self.source.place(row)}: "
+            f"{_shortened(repr(value.strip() if isinstance(value, str | bytes) else value))}, "
+            f"expected {EXPECTED[kind]}; correct or remove that row"
+        )
+
+
+def _cast(cells: pa.Array | pa.Scalar, kind: pa.DataType) -> pa.Array | pa.Scalar:
+    """Cast; large integers round to the nearest double, and times to the microsecond below."""
+    return pc.cast(cells, options=pc.CastOptions(kind, allow_time_truncate=True, allow_float_truncate=True))
+
+
+def _fits(cell: pa.Scalar, kind: pa.DataType) -> bool:
+    try:
+        _cast(cell, kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _kind(cell: pa.Scalar) -> pa.DataType:
+    return next((kind for kind in (NUMBER, DATE, ZONED_DATE) if _fits(cell, kind)), NUMBER)
+
+
+def _trimmed(texts: pa.Array) -> pa.Array:
+    texts = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.is_in(texts, value_set=MISSING), None, texts)
+
+
+def _plain(texts: pa.Array, decimal: str) -> pa.Array:
+    """Cells as Arrow casts them: trimmed, with a decimal point, and seconds with six decimals at most."""
+    texts = pc.replace_substring(_trimmed(texts), decimal, ".")
+    return pc.replace_substring_regex(texts, r"(:\d\d\.\d{6})\d+", r"\1")
+
+
+def _through_newline(stream: pa.NativeFile) -> Iterator[bytes]:
+    """The bytes of one line."""
+    for byte in islice(iter(partial(stream.read, 1), b""), LONGEST_LINE):
+        yield byte
+        if byte == b"\n":
+            return
+
+
+def _cells(line: Iterable[str], delimiter: str) -> list[str]:
+    """The trimmed cells of a header line, which goes on for as many lines as its quotes ask for."""
+    return [cell.strip() for cell in next(csv.reader(line, delimiter=delimiter, skipinitialspace=True))]
+
+
+def _position(source: _Text | _Parquet, name: str, key: str) -> int:
+    count = source.names.count(name)
+    if count == 0:
+        known = [" ".join(other.split()) for other in source.names]
+        raise InputError(f"{key}: {source.file} has no column {name!r}; {suggest(name, filter(None, known))}")
+    if count > 1:
+        raise InputError(f"{key}: {source.file} has {count} columns {name!r}, expected one; rename the others")
+    return source.names.index(name)
+
+
+def _complete_rows(batches: Iterator[list[pa.Array]], readers: Sequence[Reader]) -> tuple[pa.Table, int]:
+    """Read all batches; text goes into a dictionary.
+
+    Returns:
+        The columns in the rows in which nothing is missing, and the number of all rows.
+    """
+    rows, kept = 0, []
+    for batch in batches:
+        values = [read(cells, rows) for read, cells in zip(readers, batch, strict=True)]
+        complete = pc.drop_null(pa.record_batch(values, [str(i) for i in range(len(values))]))
+        encoded = [pc.dictionary_encode(column) if column.type == TEXT else column for column in complete.columns]
+        kept.append(pa.table(encoded, complete.schema.names))
+        rows += len(values[0])
+    # a batch without any value in some column has left its type open
+    return pa.concat_tables(kept, promote_options="permissive") if kept else pa.table({}), rows
+
+
+def _measured(column: pa.ChunkedArray, time_unit: str, origin: int | None) -> tuple[Tensor, str]:
+    """A complete column in double precision, and what to add to its label if it is one of times."""
+    if column.type == NUMBER:
+        return torch.tensor(column.to_numpy()), ""
+    ticks = pc.cast(column, pa.int64())
+    suffix = f" ({time_unit})"
+    if column.type == DATE:
+        origin = pc.min(ticks).as_py() if origin is None else origin
+        ticks = pc.subtract_checked(ticks, origin)
+        suffix = f" ({time_unit} since {_date(origin)})"
+    return torch.tensor(ticks.to_numpy() / (TICKS[column.type.unit] * SECONDS[time_unit])), suffix
+
+
+def _instant(text: str) -> int:
+    """Microseconds from 1970 to an ISO date."""
+    kind = _kind(pa.scalar(text))
+    if kind == NUMBER:
+        raise InputError(f"time_origin: given {text!r}, expected {EXPECTED[DATE]}")
+    return int(_cast(_cast(pa.scalar(text), kind), DATE).value)
+
+
+def _date(instant: int) -> str:
+    """The ISO date or date-time of so many microseconds from 1970, as short as it can be."""
+    text = str(_cast(pa.scalar(instant, DATE), TEXT).as_py())
+    return text.removesuffix(".000000").removesuffix(" 00:00:00")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."
