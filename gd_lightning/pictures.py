@@ -1,0 +1,176 @@
+"""Which picture suits a fit: along one predictor, over several, or of several series."""
+
+from collections.abc import Sequence
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from gd_lightning.curve import Curve
+from gd_lightning.losses import mse, rmse_each, root
+from gd_lightning.plots import (
+    Frame,
+    Panel,
+    film_strip,
+    observed_figure,
+    prediction_figure,
+    series_grid,
+    worst_median_best,
+)
+from gd_lightning.points import Points
+
+__all__ = ["picture", "strip"]
+
+FINE = 400  # points of a line, enough that none shows
+
+
+@torch.no_grad()
+def picture(
+    curve: Curve,
+    points: Points,
+    params: Tensor,
+    moment: str,
+    *,
+    holdout: Points | None = None,
+    labels: Sequence[str] = ("t", "y"),
+    series: Sequence[str] = (),
+    ylim: tuple[float, float] | None = None,
+) -> Figure:
+    """Data and prediction at some parameters, with the residuals beneath.
+
+    Args:
+        curve: the curve; its start is drawn, too.
+        points: what is fitted.
+        params: parameters to predict with, shape `(*batch, P)`.
+        moment: when the fit had these parameters, for the title.
+        holdout: what is kept out of the fit.
+        labels: names of the predictors, then of y.
+        series: names of the series, where there are several.
+        ylim: range of the y axis.
+
+    Returns:
+        Along one predictor `prediction_figure`; over several `observed_figure`; of several series `series_grid`.
+    """
+    if points.batch:
+        return _grid(curve, points, params, moment, holdout, labels, series)
+    points = points.where(points.present)
+    preds = curve.evaluate(points.t, params)
+    title = f"{moment}: RMSE {root(mse(preds, points.targets)):.4g}"
+    kept_out = None if holdout is None else holdout.where(holdout.present)
+    if kept_out is not None:
+        kept_out_preds = curve.evaluate(kept_out.t, params)
+        title += f", {root(mse(kept_out_preds, kept_out.targets)):.4g} of the points kept out"
+    title += f"\n{curve.function_name}"
+    if isinstance(points.t, tuple):
+        pairs = None if kept_out is None else (kept_out.targets, kept_out_preds, kept_out.sigma)
+        return observed_figure(points.targets, preds, sigma=points.sigma, holdout=pairs, title=title, label=labels[-1])
+    return prediction_figure(
+        points.t,
+        points.targets,
+        preds,
+        curve.evaluate(points.t, curve.initial_params),
+        sigma=points.sigma,
+        line=_line(curve, points, params, kept_out),
+        holdout=None if kept_out is None else (kept_out.columns[0], kept_out.targets, kept_out_preds, kept_out.sigma),
+        title=title,
+        labels=(labels[0], labels[-1]),
+        ylim=ylim,
+    )
+
+
+@torch.no_grad()
+def strip(
+    curve: Curve,
+    points: Points,
+    frames: Sequence[tuple[str, Tensor]],
+    *,
+    title: str,
+    labels: Sequence[str] = ("t", "y"),
+    series: Sequence[str] = (),
+    ylim: tuple[float, float] | None = None,
+) -> Figure:
+    """The descent as a row of panels; of several series it shows the one in the middle, by its last RMSE.
+
+    Over several predictors the data stand against themselves, on a diagonal that the predictions approach.
+
+    Args:
+        curve: the curve; its start is drawn in every panel.
+        points: what is fitted.
+        frames: when, and the parameters then, shape `(*batch, P)`, of each panel.
+        title: text above the strip.
+        labels: names of the predictors, then of y.
+        series: names of the series, where there are several.
+        ylim: range of the y axis.
+    """
+    start = curve.initial_params
+    if points.batch:
+        last = frames[-1][1]
+        errors = rmse_each(curve.evaluate(points.t, last), points.targets, points.present).flatten()
+        middle = int(errors.argsort()[len(errors) // 2])
+        title += f"; {_name(series, middle)}"
+        points = points.each()[middle]
+        frames = [(when, _row(params, middle)) for when, params in frames]
+        start = _row(start, middle)
+    points = points.where(points.present)
+    shown = []
+    for when, params in frames:
+        preds = curve.evaluate(points.t, params)
+        shown.append(Frame(f"{when}\nRMSE {root(mse(preds, points.targets)):.4g}", preds))
+    several = isinstance(points.t, tuple)
+    return film_strip(
+        points.targets if several else points.columns[0],
+        points.targets,
+        shown,
+        curve.evaluate(points.t, start),
+        sigma=points.sigma,
+        title=title,
+        labels=(labels[-1] if several else labels[0], labels[-1]),
+        ylim=ylim,
+    )
+
+
+def _grid(
+    curve: Curve,
+    points: Points,
+    params: Tensor,
+    moment: str,
+    holdout: Points | None,
+    labels: Sequence[str],
+    series: Sequence[str],
+) -> Figure:
+    errors = rmse_each(curve.evaluate(points.t, params), points.targets, points.present).flatten()
+    each, out = points.each(), None if holdout is None else holdout.each()
+    several = isinstance(points.t, tuple)
+
+    def panel(i: int) -> Panel:
+        one, values, kept_out = each[i], _row(params, i), None if out is None else out[i]
+        preds = curve.evaluate(one.t, values)
+        x = preds if several else one.columns[0]
+        held = None
+        if kept_out is not None:
+            kept_out_preds = curve.evaluate(kept_out.t, values)
+            x_out = kept_out_preds if several else kept_out.columns[0]
+            held = (x_out, kept_out.targets, kept_out_preds, kept_out.sigma)
+        line = None if several else _line(curve, one, values, kept_out)
+        title = f"{_name(series, i)}: {errors[i].item():.3g}"
+        return Panel(title, x, one.targets, preds, None, one.sigma, line, held)
+
+    rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
+    title = f"{moment}: {len(errors)} series by RMSE\n{curve.function_name}"
+    return series_grid(rows, title=title, labels=(f"predicted {labels[-1]}" if several else labels[0], labels[-1]))
+
+
+def _row(params: Tensor, i: int) -> Tensor:
+    """The parameters of one series."""
+    return params.reshape(-1, params.shape[-1])[i]
+
+
+def _name(series: Sequence[str], i: int) -> str:
+    return series[i] if series else f"series {i + 1}"
+
+
+def _line(curve: Curve, points: Points, params: Tensor, kept_out: Points | None) -> tuple[Tensor, Tensor]:
+    """The curve on a fine grid over all points along one predictor."""
+    t = torch.cat([points.columns[0], *(kept_out.columns if kept_out is not None else ())])
+    grid = torch.linspace(t.min().item(), t.max().item(), FINE).to(t)
+    return grid, curve.evaluate(grid, params).expand_as(grid)
