@@ -13,6 +13,10 @@ def main(args: Sequence[str] | None = None) -> int:
 
         print(f"gd-lightning {__version__}")
         return 0
+    if args[:1] == ["functions"]:
+        from gd_lightning.catalog import run as show_functions
+
+        return show_functions(args[1:])
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -13,16 +13,13 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 from torch.optim import Optimizer
 
-from gd_lightning.curve import Curve
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
-from gd_lightning.losses import rmse
 from gd_lightning.module import CurveFit
-from gd_lightning.plots import Frame, film_strip, prediction_figure
-from gd_lightning.report import card, is_round, outcome, terminal_report
+from gd_lightning.pictures import picture, strip
+from gd_lightning.report import card, flat, is_round, outcome, terminal_report
 from gd_lightning.result import FitResult
 
 __all__ = ["LastCheckpoint", "PredictionPlots", "RunReport", "StepProgressBar"]
@@ -116,32 +113,23 @@ class PredictionPlots(Callback):
             self.frames[step] = module.curve.params.tolist()
 
     def _prediction(self, module: CurveFit, moment: str) -> Figure:
-        t, targets = module.series()
         curve = module.curve
-        preds, start = self._evaluate(curve, t, curve.params), self._evaluate(curve, t, curve.initial_params)
-        title = f"{curve.function_name}, {moment}: RMSE {rmse(preds, targets):.4g}"
-        return prediction_figure(t, targets, preds, start, title=title, labels=labels(module), ylim=self.ylim)
+        drawn = self._drawn(module)
+        return picture(curve, module.points(), curve.params.detach(), moment, holdout=module.holdout_points(), **drawn)
 
     def _film_strip(self, module: CurveFit) -> Figure:
-        t, targets = module.series()
         frames = []
         for step, values in sorted(self.frames.items()):
-            preds = self._evaluate(module.curve, t, module.curve.params.new_tensor(values))
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
-            frames.append(Frame(f"{after}\nRMSE {rmse(preds, targets):.4g}", preds))
-        start = self._evaluate(module.curve, t, module.curve.initial_params)
-        title = f"{module.curve.equation}, lr = {module.lr:g}"
-        return film_strip(t, targets, frames, start, title=title, labels=labels(module), ylim=self.ylim)
+            frames.append((after, module.curve.params.new_tensor(values)))
+        title = f"{module.curve.equation}, lr = {module.lr:.4g}"
+        return strip(module.curve, module.points(), frames, title=title, **self._drawn(module))
 
-    @torch.no_grad()
-    def _evaluate(self, curve: Curve, t: Tensor, params: Tensor) -> Tensor:
-        return curve.evaluate(t, params)
-
-
-def labels(module: CurveFit) -> tuple[str, str]:
-    """What to write on the axes: the data's own names where it has any."""
-    names: tuple[str, str] = getattr(getattr(module.trainer, "datamodule", None), "labels", ("t", "y"))
-    return names
+    def _drawn(self, module: CurveFit) -> dict[str, Any]:
+        """What all pictures of a run share: the data's own names, and the range."""
+        data = getattr(module.trainer, "datamodule", None)
+        labels = getattr(data, "labels", (*module.curve.predictors, "y"))
+        return {"labels": labels, "series": getattr(data, "series_names", ()), "ylim": self.ylim}
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -228,12 +216,19 @@ class RunReport(Callback):
             "steps_per_epoch": module.steps_per_epoch,
             "seed": content["seed"],
             "status": content["status"],
+            "loss": content["loss"],
         }
-        metrics = {"final/rmse": content["rmse"]} if content["steps"] else {}
+        metrics = final_metrics(content) if content["steps"] else {}
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("about this run", text, content["steps"])
                 logger.log_hyperparams(hparams, metrics, content["steps"])
+
+
+def final_metrics(content: dict[str, Any]) -> dict[str, float]:
+    """What TensorBoard compares runs by; of several series the medians."""
+    metrics = {"final/rmse": content["rmse"], "final/holdout_rmse": content["holdout_rmse"]}
+    return {name: median(flat(value)) for name, value in metrics.items() if flat(value)}
 
 
 class StepProgressBar(ProgressBar):

@@ -4,6 +4,7 @@ import argparse
 import csv
 import hashlib
 import io
+import math
 import shlex
 import shutil
 import sys
@@ -28,16 +29,19 @@ from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
-from gd_lightning.fitting import check_numbers, check_series
+from gd_lightning.fitting import check_function, check_points
 from gd_lightning.module import CurveFit
+from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
 
 __all__ = ["CommandLine", "run"]
 
 WRONG_INPUT, HAS_DIVERGED, INTERRUPTED = 2, 3, 130
 ARTICLE_EPOCHS = 10
+FIRST_LOOK_STEPS = 100  # an epoch, where a table is fitted and no limit given
 PRECISIONS = ("None", "32", "32-true", "64", "64-true")  # in fewer bits the loss of most data is infinite
 COMMANDS = {
+    "functions": "List the families of functions, or show one.",
     "fit": "Fit a curve; without options, the article's ten steps.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
 }
@@ -125,9 +129,10 @@ def canonical(value: Any) -> Any:
 def fingerprint(data: Series) -> str:
     """A few words by which to tell whether the data are the same."""
     digest = hashlib.sha256()
-    for values in (data.t, data.targets):
+    points = data.points
+    for values in (*points.columns, points.targets, *([] if points.sigma is None else [points.sigma])):
         digest.update(values.double().numpy().tobytes())
-    return f"{len(data.t)} points, sha256 {digest.hexdigest()[:12]}"
+    return f"{int(points.present.sum())} points, sha256 {digest.hexdigest()[:12]}"
 
 
 class CommandLine(LightningCLI):
@@ -174,6 +179,8 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args)
         commands = self.parser._subcommands_action
         assert commands is not None
+        # for the help and for messages: it needs nothing of Lightning, and __main__ runs it
+        commands.add_subcommand("functions", Parser(prog="functions"))
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 
@@ -236,6 +243,7 @@ class CommandLine(LightningCLI):
             if config.get(section) is None:
                 raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
         self._settle_seed(config)
+        self._settle_first_look(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
         named = config.ckpt_path
@@ -271,6 +279,18 @@ class CommandLine(LightningCLI):
         check_seed("seed_everything", config.seed_everything)
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
+
+    def _settle_first_look(self, config: Any) -> None:
+        """What suits a table: its columns are the predictors, and what is left open starts from the data."""
+        columns = config.data.init_args.get("t")
+        if columns is None:
+            return
+        if config.model.predictors is None:
+            config.model.predictors = [columns] if isinstance(columns, str) else list(columns)
+        if config.model.start is None and config.model.lr is None:
+            config.model.start = "data"
+        if config.trainer.max_epochs is None and config.trainer.max_steps == -1 and config.model.steps_per_epoch == 1:
+            config.model.steps_per_epoch = FIRST_LOOK_STEPS
 
     def _settle_limits(self, trainer: Any) -> None:
         """The limit that was typed goes before the other one in the file; ten epochs where there is none."""
@@ -352,7 +372,10 @@ class CommandLine(LightningCLI):
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
         self.datamodule.setup("fit")
-        check_series(self.model.curve, *self._in_the_precision_of_the_run())
+        check_points(
+            self.model.curve, self._in_the_precision_of_the_run(self.datamodule.points), self.datamodule.predictors
+        )
+        check_function(self.model.curve, self.datamodule.points)
         self.report.next_command = tensorboard_command(self.trainer)
         if self.checkpoint is None:
             return
@@ -373,29 +396,51 @@ class CommandLine(LightningCLI):
         # The saved config makes the same result from the beginning.
         self.config[self.subcommand]["ckpt_path"] = None
 
-    def _in_the_precision_of_the_run(self) -> tuple[Tensor, Tensor]:
-        dtype = torch.float64 if "64" in str(self._get(self.config, "trainer").precision) else torch.float32
-        return self.datamodule.t.to(dtype), self.datamodule.targets.to(dtype)
+    def _in_the_precision_of_the_run(self, points: Points) -> Points:
+        double = "64" in str(self._get(self.config, "trainer").precision)
+        return points.to(torch.empty(0, dtype=torch.float64 if double else torch.float32))
 
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
-        """Write t, data, prediction and residual of every point as CSV."""
+        """Write predictors, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
-        check_numbers(*self._in_the_precision_of_the_run())
+        check_numbers(self._in_the_precision_of_the_run(datamodule.all_points), datamodule.predictors)
         assert self.checkpoint is not None
         model.load_state_dict(self.checkpoint["state_dict"])
-        [batch] = self.trainer.predict(model, datamodule=datamodule) or []
-        t, targets, preds = (values.cpu() for values in batch)
-        columns = [values.numpy() for values in (t, targets, preds, preds - targets)]
+        fitted = tuple(model.curve.params.shape[:-1])
+        if fitted != datamodule.all_points.batch:
+            raise InputError(
+                f"data: {describe_batch(datamodule.all_points.batch)}, and {ckpt_path} was fitted to "
+                f"{describe_batch(fitted)}; expected the same number of series"
+            )
+        [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(["t", "data", "prediction", "residual"])
-        writer.writerows(zip(*columns, strict=True))
+        writer.writerow(
+            [*(["series"] if preds.dim() > 1 else []), *datamodule.labels[:-1], "data", "prediction", "residual"]
+        )
+        rows = prediction_rows(points, preds, datamodule.series_names)
+        writer.writerows(rows)
         try:
             write_whole(output, text.getvalue())
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
-        print(f"Wrote {len(t)} rows to {output}")
+        print(f"Wrote {len(rows)} rows to {output}")
+
+
+def describe_batch(batch: tuple[int, ...]) -> str:
+    """How many series, in words."""
+    return f"{math.prod(batch)} series side by side" if batch else "one series"
+
+
+def prediction_rows(points: Points, preds: Tensor, names: Sequence[str]) -> list[list[Any]]:
+    """One row for each point: its series, where there are several, predictors, data, prediction and residual."""
+    columns = [column.expand_as(preds) for column in points.columns]
+    values = torch.stack([*columns, points.targets, preds, preds - points.targets], dim=-1).cpu()
+    present = points.present.cpu()
+    if preds.dim() == 1:
+        return list(values[present].numpy())
+    return [[name, *row] for i, name in enumerate(names) for row in values[i][present[i]].numpy()]
 
 
 def beside(checkpoint: Path) -> Path:

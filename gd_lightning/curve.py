@@ -1,14 +1,24 @@
 """A curve: one function together with the tensor of its parameters."""
 
-import math
-from collections.abc import Mapping
-from typing import SupportsFloat
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.resolve import Function, equation, function_name, parameter_names, resolve
+from gd_lightning.parameters import Parameters
+from gd_lightning.points import Predictors
+from gd_lightning.resolve import (
+    Function,
+    bind,
+    default_values,
+    equation,
+    function_name,
+    parameter_names,
+    predictor_arguments,
+    resolve,
+)
 
 __all__ = ["Curve", "initialize"]
 
@@ -34,66 +44,101 @@ class Curve(nn.Module):
     """y = function(t, *params), with the values the parameters started from kept for comparison.
 
     Args:
-        function: a family's name, or a callable `f(t, a, b, ...)`.
+        function: whatever `resolve` understands: a family's name, a formula, an import path, a callable.
+        parameters: what is demanded of the parameters, by name: `{"a": {"init": 1, "min": 0}, "b": {"expr": "2*a"},
+            "c": {"fixed": 0}}`.
+        predictors: names of the independent variables; the first argument of a function, or the `t` or `x` of a
+            formula, unless given.
 
     Attributes:
         names: the names of the P parameters.
-        params: their values, a trainable tensor of shape `(*batch, P)`; zero until `start` is called.
+        params: their values, a trainable tensor of shape `(*batch, P)`; zero until `start` is called. Fixed and
+            tied parameters are among them; `project` keeps them at their values.
         initial_params: the values given to `start`, same shape.
     """
 
     params: nn.Parameter
     initial_params: Tensor
 
-    def __init__(self, function: str | Function) -> None:
+    def __init__(
+        self,
+        function: str | Function,
+        parameters: Mapping[str, Any] | None = None,
+        predictors: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
-        self.function = resolve(function)
-        self.function_name = function_name(function)
-        self.equation = equation(self.function)
-        self.names = parameter_names(self.function)
+        resolved = resolve(function)
+        self.function_name = function_name(function if isinstance(function, str) else resolved)
+        self.equation = equation(resolved)
+        self.predictors = predictor_arguments(resolved, predictors)
+        self.names = parameter_names(resolved, predictors)
+        self.function = bind(resolved, predictors)
+        self.guess = getattr(resolved, "guess", None)
+        self.domain: str | None = getattr(resolved, "domain", None)
+        self.defaults = default_values(resolved)
+        self.demands = Parameters(self.names, parameters, self.function_name)
         self.params = nn.Parameter(torch.zeros(len(self.names)))
         self.register_buffer("initial_params", torch.zeros(len(self.names)))
 
-    def check_init(self, init: Mapping[str, float]) -> None:
-        """Refuse starting values that name no parameter or are not finite.
+    def known_start(self, init: Mapping[str, float] | None = None) -> dict[str, float]:
+        """Starting values that were given: as `init`, in the parameters' demands, or as defaults of the function.
 
         Raises:
-            InputError: naming the first such entry.
+            InputError: a value that names no parameter, is not finite, contradicts another or lies outside its bounds.
         """
-        if not isinstance(init, Mapping):
+        demands = dict(zip(self.names, self.demands.all, strict=True))
+        known = {
+            name: min(max(value, demands[name].min), demands[name].max)
+            for name, value in self.defaults.items()
+            if name in demands and demands[name].free
+        }
+        known |= {name: demand.init for name, demand in demands.items() if demand.init is not None}
+        if not isinstance(init or {}, Mapping):
             raise InputError(f"init: given {init!r}, expected values by name, such as {{'{self.names[0]}': 1}}")
-        for name, value in init.items():
-            if name not in self.names:
+        for name, given in (init or {}).items():
+            if name not in demands:
                 raise InputError(f"init: {self.function_name} has no parameter {name!r}; {suggest(name, self.names)}")
-            if not isinstance(value, SupportsFloat) or not math.isfinite(float(value)):
-                raise InputError(f"init: {name} is {value!r}, expected a finite number")
+            known[name] = demands[name].starting_at(name, given)
+        return known
 
     def start(self, params: Tensor, init: Mapping[str, float] | None = None) -> None:
         """Set the parameters, and the copy that is kept, to their starting values.
 
         Args:
-            params: one value for each parameter, shape `(P,)`.
+            params: one value for each parameter, shape `(*batch, P)`.
             init: values by name that replace some of them or all.
         """
         params = params.clone()
-        for name, value in (init or {}).items():
-            params[self.names.index(name)] = value
-        self.set_params(params)
-        self.initial_params = params.clone()
+        for name, value in self.known_start(init).items():
+            params[..., self.names.index(name)] = value
+        self.set_params(self.demands.project(params.to(self.params)))
+        self.initial_params = self.params.detach().clone()
 
     def set_params(self, params: Tensor) -> None:
         """Replace the values of the parameters, which stay the same trainable tensor."""
         self.params.data = params.to(self.params).clone()
 
-    def forward(self, t: Tensor) -> Tensor:
+    @torch.no_grad()
+    def project(self) -> None:
+        """Bring the parameters back to what was demanded of them: within bounds, fixed, tied."""
+        if self.demands.constrained:
+            self.params.copy_(self.demands.project(self.params))
+
+    def forward(self, t: Predictors) -> Tensor:
         """Predict: y at t with the present parameters; `(*batch, T)` from t of `(T,)` or `(*batch, T)`."""
         return self.evaluate(t, self.params)
 
-    def evaluate(self, t: Tensor, params: Tensor) -> Tensor:
-        """y at t with other parameters, of shape `(*batch, P)`."""
-        return self.function(t, *params.unsqueeze(-1).unbind(-2))
+    def evaluate(self, t: Predictors, params: Tensor) -> Tensor:
+        """y at t with other parameters, of shape `(*batch, P)`; a tuple t holds several predictors."""
+        columns = t if isinstance(t, tuple) else (t,)
+        values = self.demands.loosen(params).unsqueeze(-1).unbind(-2)
+        return self.function(*columns, *self.demands.tie(values))
 
-    def named_values(self, params: Tensor | None = None) -> dict[str, float]:
-        """Parameters by name as plain numbers: the present ones unless others are given."""
-        values = (self.params if params is None else params).tolist()
-        return dict(zip(self.names, values, strict=True))
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Take on the number of series of what is loaded."""
+        for name in ("params", "initial_params"):
+            saved = state_dict.get(f"{prefix}{name}")
+            if saved is not None:
+                own = getattr(self, name)
+                own.data = own.new_zeros(saved.shape)
+        super()._load_from_state_dict(state_dict, prefix, *rest)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from gd_lightning.curve import Curve
-from gd_lightning.losses import mse, rmse, root
+from gd_lightning.losses import Loss, mse, rmse
+from gd_lightning.points import Points, Predictors
 
 __all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteError", "descend"]
 
@@ -40,18 +41,22 @@ class Stepper(Protocol):
 def descend(
     curve: Curve,
     optimizer: Stepper,
-    t: Tensor,
+    t: Predictors,
     targets: Tensor,
+    sigma: Tensor | None = None,
+    loss_function: Loss = mse,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> tuple[Tensor, Tensor]:
-    """One step of gradient descent; with `SGD`, params -= lr * d mse / d params.
+    """One step of gradient descent; with `SGD`, params -= lr * d loss / d params, and back within their bounds.
 
     Args:
         curve: the function with its parameters, which are changed in place.
         optimizer: the update rule that holds `curve.params`.
-        t: independent variable, shape `(T,)` or `(*batch, T)`.
+        t: independent variable, shape `(T,)` or `(*batch, T)`; a tuple of such where there are several.
         targets: data, shape `(*batch, T)`. The losses of separate series are summed, so that each descends
             as if it were alone.
+        sigma: standard deviations of the data, shape `(*batch, T)`; the points weigh the same without.
+        loss_function: `mse` or another of `losses`.
         backward: computes the gradient of a scalar; Lightning's `manual_backward` fits here.
 
     Returns:
@@ -61,7 +66,7 @@ def descend(
         NonFiniteError: before any parameter is changed.
     """
     preds = curve(t)  # predict
-    loss = mse(preds, targets)  # loss
+    loss = loss_function(preds, targets, sigma)  # loss
     if not torch.isfinite(loss).all():
         raise NonFiniteError("loss", loss.sum().item())
     backward(loss.sum())  # gradient
@@ -69,6 +74,7 @@ def descend(
     if gradient is not None and not torch.isfinite(gradient).all():
         raise NonFiniteError("gradient", gradient.sum().item())
     optimizer.step()  # step: params -= lr * gradient
+    curve.project()  # within their bounds, where they have any
     optimizer.zero_grad()  # reset the gradient
     return preds.detach(), loss.detach()
 
@@ -78,64 +84,78 @@ class Descent:
 
     Args:
         curve: the curve that descends.
-        metric: computes the RMSE that is recorded, from predictions and targets.
+        loss_function: what is descended.
+        metric: computes the RMSE that is recorded, from predictions and targets, shape `(N,)`.
 
     Attributes:
         rmse_history: RMSE before each step that was taken.
-        loss: the loss before the last step.
+        loss: the loss before the last step; several series are summed.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
         status: `"step limit"` as long as nothing else ended it.
     """
 
-    def __init__(self, curve: Curve, metric: Callable[[Tensor, Tensor], float] = rmse) -> None:
+    def __init__(
+        self, curve: Curve, loss_function: Loss = mse, metric: Callable[[Tensor, Tensor], float] = rmse
+    ) -> None:
         self.curve = curve
+        self.loss_function = loss_function
         self.metric = metric
         self.rmse_history: list[float] = []
         self.loss = math.nan
+        self.first_loss = math.nan
         self._reason = ""
         self.status = STEP_LIMIT
         self.params_before = curve.params.detach().clone()
 
-    def step(
-        self,
-        optimizer: Stepper,
-        t: Tensor,
-        targets: Tensor,
-        backward: Callable[[Tensor], None] = Tensor.backward,
-    ) -> bool:
+    def step(self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None] = Tensor.backward) -> bool:
         """Take one step, or find that none can be taken; then the descent is over and this is False."""
         if self.status == DIVERGED:
             return False
         before = self.curve.params.detach().clone()
         try:
-            preds, loss = descend(self.curve, optimizer, t, targets, backward)
+            preds, loss = descend(self.curve, optimizer, *points, self.loss_function, backward)
         except NonFiniteError as error:
             self._diverge(error.what, error.value, optimizer.param_groups[0]["lr"])
             return False
         self.params_before = before
         self.loss = loss.sum().item()
-        self.rmse_history.append(self.metric(preds, targets))
+        if not self.rmse_history:
+            self.first_loss = self.loss
+        self.rmse_history.append(self.rmse(preds, points))
         return True
 
-    def end(self, optimizer: Stepper, t: Tensor, targets: Tensor) -> None:
+    def end(self, optimizer: Stepper, points: Points) -> None:
         """Look where the last step led: a step that left the finite numbers is undone, a rise is told."""
         if self.status == DIVERGED:
             return
         lr = optimizer.param_groups[0]["lr"]
         with torch.no_grad():
-            loss = mse(self.curve(t), targets)
-        if not torch.isfinite(loss).all():
-            self._diverge("loss", loss.sum().item(), lr)
-        elif self.rmse_history and root(loss) > self.rmse_history[0]:
-            self._reason = f"{self.message}, and the RMSE rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+            loss = self.loss_function(self.curve(points.t), points.targets, points.sigma).sum()
+        if not torch.isfinite(loss):
+            self._diverge("loss", loss.item(), lr)
+        elif self.rmse_history and loss.item() > self.first_loss:
+            what = "RMSE" if self.loss_function is mse and points.sigma is None else "loss"
+            self._reason = f"{self.message}, and the {what} rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+
+    def rmse(self, preds: Tensor, points: Points) -> float:
+        """RMSE over all points, of one series or of several."""
+        if points.sigma is None:
+            return self.metric(preds.flatten(), points.targets.flatten())
+        return self.metric(preds[points.present], points.targets[points.present])
 
     def state_dict(self) -> dict[str, Any]:
         """What a descent needs to go on: tensors, numbers and text."""
-        return {"rmse_history": list(self.rmse_history), "params_before": self.params_before, "status": self.status}
+        return {
+            "rmse_history": list(self.rmse_history),
+            "first_loss": self.first_loss,
+            "params_before": self.params_before,
+            "status": self.status,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what another descent recorded."""
         self.rmse_history = list(state_dict["rmse_history"])
+        self.first_loss = state_dict["first_loss"]
         self.params_before = state_dict["params_before"]
 
     def stop(self, message: str) -> None:
@@ -155,9 +175,10 @@ class Descent:
         taken = len(self.rmse_history)
         self.status = DIVERGED
         if taken == 0:
-            values = ", ".join(f"{name}={value:g}" for name, value in self.curve.named_values().items())
+            values = self.curve.params.detach().reshape(-1, len(self.curve.names))[0].tolist()
+            start = ", ".join(f"{name}={value:g}" for name, value in zip(self.curve.names, values, strict=True))
             self._reason = (
-                f"the {what} is {value} before step 1 with lr={lr:g}, at the start {values}; try another start"
+                f"the {what} is {value} before step 1 with lr={lr:g}, at the start {start}; try another start"
             )
         else:
             self.curve.set_params(self.params_before)

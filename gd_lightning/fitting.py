@@ -1,94 +1,82 @@
 """Fitting in a notebook: the loop around the step, without a Trainer."""
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
-from gd_lightning.curve import Curve, initialize
+from gd_lightning.conditioning import AUTO, stable_lr
+from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError
-from gd_lightning.optim import SGD, Rule, make_rule
-from gd_lightning.resolve import Function
+from gd_lightning.losses import make_loss
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, make_rule
+from gd_lightning.points import Points, as_points, check_numbers
+from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
+from gd_lightning.starts import GUESS, MULTI_START, check_start, set_start
 
-__all__ = ["check_numbers", "check_series", "fit"]
+__all__ = ["check_points", "choose_lr", "fit"]
 
-
-def check_series(curve: Curve, t: Tensor, targets: Tensor) -> None:
-    """Refuse a series to which the curve cannot be fitted.
-
-    Raises:
-        InputError: lengths that differ, a number that is not finite, or fewer points than parameters.
-    """
-    check_numbers(t, targets)
-    if len(t) < len(curve.names):
-        raise InputError(
-            f"the series has {len(t)} point{'s' * (len(t) != 1)}, expected at least {len(curve.names)}: "
-            f"{curve.function_name} has the parameters {', '.join(curve.names)}"
-        )
+DOMAINS = {"t > 0": torch.gt, "t >= 0": torch.ge}
 
 
-def check_numbers(t: Tensor, targets: Tensor) -> None:
-    """Refuse a series that is not two rows of finite numbers of one length.
+def check_points(curve: Curve, points: Points, names: Sequence[str] | None = None) -> None:
+    """Refuse points to which the curve cannot be fitted.
+
+    Args:
+        curve: the curve.
+        points: the points.
+        names: what the data call their predictors; the arguments of the function unless given.
 
     Raises:
-        InputError: lengths that differ, or a number that is not finite.
+        InputError: a number that is not finite, a point outside the function's domain, fewer points than free
+            parameters, or points that all lie at one t.
     """
-    if t.dim() != 1 or t.shape != targets.shape:
-        raise InputError(
-            f"t has shape {tuple(t.shape)} and y has shape {tuple(targets.shape)}; "
-            "expected one row of numbers each, of one length"
-        )
-    for name, values in (("t", t), ("y", targets)):
-        bad = (~torch.isfinite(values)).nonzero().flatten().tolist()
-        if bad:
+    names = names or curve.predictors
+    check_numbers(points, names)
+    free = [curve.names[i] for i in curve.demands.free]
+    for i, one in enumerate(points.each()):
+        which = f"series {i + 1}" if points.batch else "the series"
+        count = len(one.targets)
+        if count < len(free):
             raise InputError(
-                f"{name}: point {bad[0] + 1} of {len(values)} is {values[bad[0]].item()} in {values.dtype}, "
-                "expected a finite number; remove such points first"
+                f"{which} has {count} point{'s' * (count != 1)}, expected at least {len(free)}: "
+                f"{curve.function_name} has the free parameters {', '.join(free)}"
             )
+        if count > 1 and all((column == column[0]).all() for column in one.columns):
+            value = one.columns[0][0].item()
+            raise InputError(
+                f"{names[0]}: all {count} points of {which} are at {value:g}, expected at least two places along it"
+            )
+        if curve.domain is not None:
+            inside = DOMAINS[curve.domain](one.columns[0], 0)
+            if not inside.all():
+                at = int((~inside).nonzero()[0])
+                raise InputError(
+                    f"{names[0]}: point {at + 1} of {count} is {one.columns[0][at].item():g}, and "
+                    f"{curve.function_name} is defined for {curve.domain}; leave such points out, or shift them"
+                )
 
 
-def as_series(t: Any, y: Any, dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
-    """Lists, arrays or tensors as two tensors of one precision on one device, copied."""
-    if dtype is None:
-        dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.float32
-    if not dtype.is_floating_point:
-        raise InputError(f"dtype: given {dtype}, expected a floating one such as torch.float64")
-    device = y.device if isinstance(y, Tensor) else None
-    series = []
-    for name, values in (("t", t), ("y", y)):
-        try:
-            if "complex" in str(getattr(values, "dtype", "")):
-                raise TypeError("complex numbers have no order along an axis")
-            numbers = values.detach().clone() if isinstance(values, Tensor) else torch.tensor(own(values), dtype=dtype)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
-        series.append(numbers.to(device=device, dtype=dtype))
-    return series[0], series[1]
-
-
-def own(values: Any) -> Any:
-    """A copy where there can be one: an array may be read-only or run backwards, which torch does not take."""
-    return values.copy() if hasattr(values, "copy") else values
-
-
-def check_function(curve: Curve, t: Tensor) -> None:
+def check_function(curve: Curve, points: Points) -> None:
     """Refuse a function that gives no prediction for each point, or none that depends on its parameters.
 
     Raises:
         InputError: saying what it gives instead.
     """
     try:
-        preds = curve(t)
+        preds = curve(points.t)
     except Exception as error:  # whatever a function of the user's may raise
         raise InputError(f"function: {curve.function_name} cannot be computed with tensors: {error}") from error
-    if not isinstance(preds, Tensor) or preds.shape != t.shape or not preds.requires_grad:
+    expected = tuple(points.targets.shape)
+    if not isinstance(preds, Tensor) or preds.shape != expected or not preds.requires_grad:
         given = f"shape {tuple(preds.shape)}" if isinstance(preds, Tensor) else type(preds).__name__
         raise InputError(
-            f"function: {curve.function_name} gives {given}; expected a tensor of shape {tuple(t.shape)} "
+            f"function: {curve.function_name} gives {given}; expected a tensor of shape {expected} "
             "that depends on its parameters"
         )
 
@@ -108,13 +96,33 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
+def choose_lr(lr: float | str | None, rule: Optimizer, curve: Curve, points: Points, start: str) -> float:
+    """The learning rate that was given, or the one that suits the start.
+
+    Args:
+        lr: a number; `"auto"` for 1 / largest curvature at the start; none for that where `SGD` starts from the
+            data, and else for the article's 1e-5.
+        rule: the update rule.
+        curve: the curve at its start.
+        points: what it is fitted to.
+        start: how the start was found.
+    """
+    if lr is None:
+        lr = AUTO if start in (GUESS, MULTI_START) and isinstance(rule, SGD) else ARTICLE_LR
+    return stable_lr(curve, points) if isinstance(lr, str) else lr
+
+
 def fit(
     function: str | Function,
     t: Any,
     y: Any,
     *,
+    sigma: Any = None,
     init: Mapping[str, float] | None = None,
-    lr: float = 1e-5,
+    parameters: Mapping[str, Any] | None = None,
+    start: str | None = None,
+    loss: str = "mse",
+    lr: float | str | None = None,
     steps: int = 10,
     optimizer: Rule = SGD,
     seed: int = 2021,
@@ -122,14 +130,25 @@ def fit(
 ) -> FitResult:
     """Fit a function to a series by gradient descent; the article's loop.
 
-    Each step is params -= lr * gradient of mean((function(t, *params) - y)**2).
+    Each step is params -= lr * gradient of the loss, such as mean((function(t, *params) - y)**2).
 
     Args:
-        function: a family's name, such as "quadratic", or a callable `f(t, a, b, ...)`.
-        t: independent variable, T numbers as list, array or tensor.
-        y: data at t, likewise.
-        init: starting values by name; parameters that are not named start from random normal numbers.
-        lr: learning rate, above 0.
+        function: a family's name, such as "gaussian"; a formula, such as "a*exp(-t/tau) + c"; an import path, such
+            as "my_curves.damped"; or a callable `f(t, a, b, ...)`.
+        t: independent variable, T numbers as list, array, tensor or column of a data frame; for several, a mapping
+            or data frame with a column for each. Arguments of the function with the name of a column are data, the
+            rest are parameters.
+        y: data at t, likewise; shape `(*batch, T)` for several series; or the name of a column where t is a data frame.
+        sigma: standard deviations of y; each point then weighs 1/sigma**2. A number, numbers, or a column's name.
+        init: starting values by name.
+        parameters: what is demanded of them by name, such as `{"a": {"init": 1, "min": 0}, "b": {"expr": "2*a"},
+            "c": {"fixed": 0}}`.
+        start: where parameters without a starting value begin: `"random"` at random normal numbers, as in the article;
+            `"data"` at the function's guess from the data or, without one, at the best of many random starts. Unless
+            given, a function that is linear in its parameters starts at random, any other from the data.
+        loss: "mse", "mae", "huber" or "cauchy"; "huber(2.5)" sets the scale of the last two.
+        lr: learning rate, above 0; `"auto"` for 1 / largest curvature at the start. Unless given, 1e-5 for a
+            random start and "auto" for one from the data.
         steps: number of steps, at least 1.
         optimizer: the update rule: a class of `gd_lightning.optim` or `torch.optim`, or any callable that
             makes an optimizer from parameters and a learning rate.
@@ -150,22 +169,29 @@ def fit(
         >>> round(result.parameters["a"], 3), round(result.parameters["b"], 3)
         (2.0, 1.0)
     """
-    curve = Curve(function)
+    resolved = resolve(function)
     steps = whole_number("steps", steps, least=1)
     seed = whole_number("seed", seed, least=0)
-    curve.check_init({} if init is None else init)
-    t, targets = as_series(t, y, dtype)
-    check_series(curve, t, targets)
+    check_start(start)
+    if lr is not None and lr != AUTO:
+        check_lr(lr)
+    loss_function = make_loss(loss)
+    points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
+    curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
+    curve.known_start(init)
+    check_points(curve, points, predictors)
 
-    curve.to(device=targets.device, dtype=targets.dtype)
-    random_start = initialize(len(curve.names), torch.Generator().manual_seed(seed))
-    curve.start(random_start.to(targets), init)
-    check_function(curve, t)
-    rule = make_rule(optimizer, curve.params, lr)
+    curve.to(device=points.targets.device, dtype=points.targets.dtype)
+    curve.set_params(curve.params.expand(*points.batch, -1))
+    check_function(curve, points)
+    trial = make_rule(optimizer, curve.params, ARTICLE_LR)  # refuses what is wrong before the start is looked for
+    began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
+    rule = make_rule(optimizer, curve.params, choose_lr(lr, trial, curve, points, began))
 
-    descent = Descent(curve)
+    descent = Descent(curve, loss_function)
     for _ in range(steps):
-        if not descent.step(rule, t, targets):
+        if not descent.step(rule, points):
             break
-    descent.end(rule, t, targets)
-    return FitResult.of(descent, t, targets, seed)
+    descent.end(rule, points)
+    labels = (*(predictors or curve.predictors), y if isinstance(y, str) else getattr(y, "name", None) or "y")
+    return FitResult.of(descent, points, seed, loss=loss, start=began, labels=tuple(map(str, labels)))

@@ -1,7 +1,7 @@
 """The LightningModule: a curve, and the hand-written step that fits it."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
@@ -11,32 +11,47 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
+from gd_lightning.conditioning import AUTO
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import DIVERGED, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.losses import mse, root
-from gd_lightning.optim import SGD, Rule, UpdateRule, make_rule
-from gd_lightning.result import FitResult
+from gd_lightning.fitting import choose_lr
+from gd_lightning.losses import make_loss, mse, root
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, check_lr, make_rule
+from gd_lightning.points import Points, Predictors
+from gd_lightning.result import FitResult, by_name
+from gd_lightning.starts import check_start, set_start
 
 __all__ = ["CurveFit"]
 
-Batch = tuple[Tensor, Tensor]
+Batch = Points | tuple[Tensor, ...]
 # A rule's bare name on the command line is looked up in the first of these: ours go before torch.optim's.
 AnyRule = Callable[[Iterable[Parameter], float], UpdateRule] | Rule
 
 
 class CurveFit(LightningModule):
-    """Fits a function to one series by gradient descent, a step at a time.
+    """Fits a function to a series, or to several side by side, by gradient descent, a step at a time.
 
     The step is `descend`: predict, loss, gradient, params -= lr * gradient. It goes through
     `self.optimizers()`, so that `global_step`, `max_steps`, checkpoints and the logs count steps.
 
     Args:
-        function: a family's name.
-        lr: learning rate, above 0.
+        function: a family's name, such as gaussian; a formula, such as `a*exp(-t/tau) + c`; or an import path, such as
+            my_curves.damped, also from a file in the folder where the command runs. `gd-lightning functions` lists
+            the families.
+        parameters: what is demanded of the parameters, by name, such as
+            `{a: {init: 1, min: 0}, b: {expr: "2*a"}, c: {fixed: 0}}`.
+        init: starting values by name.
+        start: where parameters without a starting value begin: `random` at random normal numbers, as in the article;
+            `data` at the function's guess from the data or, without one, at the best of many random starts. Unless
+            given, a function that is linear in its parameters starts at random, any other from the data.
+        loss: mse, mae, huber or cauchy; `huber(2.5)` sets the scale of the last two. With sigma each is weighted.
+        lr: learning rate, above 0; `auto` for 1 / largest curvature at the start. Unless given, 1e-5 for a random
+            start and `auto` for one from the data.
         optimizer: the update rule: a class of `gd_lightning.optim` or of `torch.optim`.
-        init: starting values by name; parameters that are not named start from random normal numbers.
         steps_per_epoch: steps taken in one `training_step`, at least 1.
+        predictors: names of the independent variables, where the data name them; the first argument of a function, or
+            the t or x of a formula, unless given. On the command line they are the columns of `data.t`.
 
     Raises:
         InputError: an argument that cannot be used; the message says what to try.
@@ -45,49 +60,82 @@ class CurveFit(LightningModule):
     def __init__(
         self,
         function: str = "quadratic",
-        lr: float = 1e-5,
-        optimizer: AnyRule = SGD,
+        parameters: dict[str, Any] | None = None,
         init: dict[str, float] | None = None,
+        start: str | None = None,
+        loss: str = "mse",
+        lr: float | Literal["auto"] | None = None,
+        optimizer: AnyRule = SGD,
         steps_per_epoch: int = 1,
+        predictors: list[str] | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(function, str):
             raise InputError(
-                f"function: given {function!r}, expected the name of a family: checkpoints keep text; "
-                "fit(...) in Python takes callables"
+                f"function: given {function!r}, expected the name of a family, a formula or an import path: "
+                "checkpoints keep text; fit(...) in Python takes callables"
             )
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
+        check_start(start)
+        if lr is not None and lr != AUTO:
+            check_lr(lr)
         self.automatic_optimization = False
-        self.curve = Curve(function)
-        self.curve.check_init(init or {})
-        make_rule(optimizer, self.curve.params, lr)  # refuse what is wrong now, not when the run has begun
+        self.curve = Curve(function, parameters, predictors)
+        self.curve.known_start(init)
+        make_rule(optimizer, self.curve.params, ARTICLE_LR)  # refuse what is wrong now, not when the run has begun
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
-        self.save_hyperparameters({"function": function, "lr": lr, "init": init, "steps_per_epoch": steps_per_epoch})
-        self.lr = lr
+        self.save_hyperparameters(
+            {
+                "function": function,
+                "parameters": parameters,
+                "init": init,
+                "start": start,
+                "loss": loss,
+                "lr": lr,
+                "steps_per_epoch": steps_per_epoch,
+                "predictors": predictors,
+            }
+        )
         self.init = init
+        self.start = start
+        self.loss = loss
+        self.loss_function = make_loss(loss)
+        self.given_lr = lr
+        self.lr = lr if isinstance(lr, float | int) else ARTICLE_LR
         self.optimizer_class = optimizer
         self.steps_per_epoch = steps_per_epoch
         self.train_mse = MeanSquaredError()
-        self.descent = Descent(self.curve, self._rmse)
+        self.descent = self._new_descent()
+        self.began: str | None = None
         self.started = False
 
     def setup(self, stage: str) -> None:
-        """Initialize: random starting values, from the generator that made the data where there is one."""
+        """Find starting values, from the generator that made the data where there is one, and a learning rate."""
         if stage != "fit":
             return
         if not self.started:
             self._start()
-        self.descent = Descent(self.curve, self._rmse)
+        self.descent = self._new_descent()
 
     def _start(self) -> None:
         generator = getattr(self._datamodule(), "generator", None)
         if generator is None:
             generator = torch.Generator().manual_seed(torch.initial_seed())
-        self.curve.start(initialize(len(self.curve.names), generator), self.init)
+        points = getattr(self._datamodule(), "points", None)
+        if points is None:  # somebody else's data: nothing is known of them before the first batch
+            self.curve.start(initialize(len(self.curve.names), generator), self.init)
+        else:
+            points = points.to(self.curve.params.detach())
+            self.curve.set_params(self.curve.params.expand(*points.batch, -1))
+            self.began = set_start(self.curve, points, generator, self.start, self.init)
+            self.lr = choose_lr(self.given_lr, self.configure_optimizers(), self.curve, points, self.began)
         self.started = True
 
-    def forward(self, t: Tensor) -> Tensor:
+    def _new_descent(self) -> Descent:
+        return Descent(self.curve, self.loss_function, self._rmse)
+
+    def forward(self, t: Predictors) -> Tensor:
         return self.curve(t)  # type: ignore[no-any-return]
 
     def on_train_start(self) -> None:
@@ -96,34 +144,38 @@ class CurveFit(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
-        t, targets = batch
+        points = Points(*batch)
         optimizer = self._optimizer()
         log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         for _ in range(self._steps_allowed()):
-            if not self.descent.step(optimizer, t, targets, self.manual_backward):
+            if not self.descent.step(optimizer, points, self.manual_backward):
                 self.trainer.should_stop = True
                 break
             steps_before = self.global_step - 1
             if log_every_n_steps and steps_before % log_every_n_steps == 0:
                 history = self.descent.rmse_history
                 self._log_state(steps_before, self.descent.params_before, self.descent.loss, history[-1])
-        if self.descent.rmse_history:
-            self.log("train/rmse", self.descent.rmse_history[-1], logger=False)  # for callbacks that monitor it
+        if self.descent.rmse_history:  # for callbacks that monitor them
+            self.log("train/rmse", self.descent.rmse_history[-1], logger=False)
+            if self.holdout_points() is not None:
+                self.log("val/rmse", self._holdout_rmse(self.curve.params), logger=False)
 
     def on_train_end(self) -> None:
+        points = self.points()
         if self.trainer.should_stop:
             self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
-        self.descent.end(self._optimizer(), *self.series())
+        self.descent.end(self._optimizer(), points)
         if self.descent.status != DIVERGED:
-            t, targets = self.series()
             with torch.no_grad():
-                loss = mse(self(t), targets)
-            self._log_state(self.global_step, self.curve.params, loss.item(), root(loss))
+                preds = self(points.t)
+                loss = self.loss_function(preds, points.targets, points.sigma).sum()
+            rmse = self.descent.rmse(preds, points)
+            self._log_state(self.global_step, self.curve.params.detach(), loss.item(), rmse)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor, Tensor]:
-        """t, data and prediction."""
-        t, targets = batch
-        return t, targets, self(t)
+    def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Points, Tensor]:
+        """The points and their prediction."""
+        points = Points(*batch)
+        return points, self(points.t)
 
     def configure_optimizers(self) -> Optimizer:
         return make_rule(self.optimizer_class, self.curve.params, self.lr)
@@ -132,20 +184,35 @@ class CurveFit(LightningModule):
         checkpoint["descent"] = self.descent.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.descent = Descent(self.curve, self._rmse)
+        self.descent = self._new_descent()
         self.descent.load_state_dict(checkpoint["descent"])
         self.started = True
 
-    def series(self) -> Batch:
-        """The series that is fitted, as the step sees it."""
+    def points(self) -> Points:
+        """What is fitted, as the step sees it."""
         loader = self.trainer.train_dataloader
         assert loader is not None
-        t, targets = next(iter(loader))
-        return t.to(self.curve.params), targets.to(self.curve.params)
+        return Points(*next(iter(loader))).to(self.curve.params.detach())
+
+    def holdout_points(self) -> Points | None:
+        """What is kept out of the fit, in the precision and on the device of the fit."""
+        kept_out: Points | None = getattr(self._datamodule(), "holdout_points", None)
+        return None if kept_out is None else kept_out.to(self.curve.params.detach())
 
     def result(self) -> FitResult:
         """What the fit has found so far."""
-        return FitResult.of(self.descent, *self.series(), seed=getattr(self._datamodule(), "seed", None))
+        data = self._datamodule()
+        return FitResult.of(
+            self.descent,
+            self.points(),
+            seed=getattr(data, "seed", None),
+            loss=self.loss,
+            start=self.began,
+            holdout=self.holdout_points(),
+            facts=getattr(data, "facts", None),
+            labels=getattr(data, "labels", ()),
+            series=getattr(data, "series_names", ()),
+        )
 
     def _datamodule(self) -> object | None:
         datamodule: object | None = getattr(self.trainer, "datamodule", None)
@@ -167,10 +234,20 @@ class CurveFit(LightningModule):
         self.train_mse.update(preds, targets)
         return root(self.train_mse.compute())
 
+    def _holdout_rmse(self, params: Tensor) -> float:
+        """RMSE over all points that are kept out."""
+        points = self.holdout_points()
+        assert points is not None
+        with torch.no_grad():
+            preds = self.curve.evaluate(points.t, params)
+        return root(mse(preds[points.present], points.targets[points.present]))
+
     def _log_state(self, step: int, params: Tensor, loss: float, rmse: float) -> None:
         """Write loss, RMSE and parameters as they were after a number of steps."""
-        values = self.curve.named_values(params)
         scalars = {"train/loss": loss, "train/rmse": rmse}
-        scalars |= {f"parameters/{name}": value for name, value in values.items()}
+        if self.holdout_points() is not None:
+            scalars["val/rmse"] = self._holdout_rmse(params)
+        if params.dim() == 1:  # of many series, TensorBoard would make a thousand curves
+            scalars |= {f"parameters/{name}": value for name, value in by_name(self.curve, params).items()}
         for logger in self.loggers:
             logger.log_metrics(scalars, step)

@@ -16,12 +16,13 @@ from torch.optim.optimizer import ParamsT
 
 from gd_lightning.errors import InputError
 
-__all__ = ["SGD", "Rule", "UpdateRule", "make_rule"]
+__all__ = ["ARTICLE_LR", "SGD", "Rule", "UpdateRule", "check_lr", "make_rule"]
 
+ARTICLE_LR = 1e-5
 Rule = Callable[[Iterable[Parameter], float], Optimizer]
 
 
-def check_lr(lr: float) -> None:
+def check_lr(lr: float | str) -> None:
     """Refuse a learning rate that cannot descend.
 
     Raises:

@@ -3,6 +3,7 @@
 Both read the plain dict of `result.json`, so that neither needs what computed it.
 """
 
+from statistics import median
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -11,6 +12,10 @@ from rich.table import Table
 __all__ = ["card", "is_round", "outcome", "terminal_report"]
 
 ROWS = 20
+STARTS = {
+    "guess": "The start is the function's guess from the data.",
+    "multi-start": "The start is the best of thousands of random ones, refined by least squares.",
+}
 
 
 def is_round(step: int) -> bool:
@@ -32,19 +37,64 @@ def terminal_report(result: dict[str, Any]) -> RenderableType:
     for step, rmse in enumerate(history, start=1):
         if len(history) <= ROWS or is_round(step) or step == len(history):
             steps.add_row(str(step), repr(rmse))
-    parameters = Table("parameter", "before", "after")
-    for name, value in result["parameters"].items():
-        parameters.add_row(name, f"{result['initial_parameters'][name]:.9g}", f"{value:.9g}")
     parts: list[RenderableType] = [steps] if history else []
     if len(history) > ROWS:
         parts.append("(every step is in result.json)")
-    return Group(*parts, parameters)
+    return Group(*parts, _parameters(result), *data_lines(result))
+
+
+def _parameters(result: dict[str, Any]) -> Table:
+    """Each parameter before and after; of several series the median, and the range after."""
+    before, after = result["initial_parameters"], result["parameters"]
+    if not is_batch(result):
+        table = Table("parameter", "before", "after")
+        for name, value in after.items():
+            table.add_row(name, f"{before[name]:.9g}", f"{value:.9g}")
+        return table
+    table = Table("parameter", "median before", "median after", "lowest", "highest")
+    for name, values in after.items():
+        numbers = [median(flat(before[name])), median(flat(values)), min(flat(values)), max(flat(values))]
+        table.add_row(name, *(f"{number:.6g}" for number in numbers))
+    return table
+
+
+def is_batch(result: dict[str, Any]) -> bool:
+    """Whether a result is of several series."""
+    return any(isinstance(value, list) for value in result["parameters"].values())
+
+
+def flat(values: Any) -> list[float]:
+    """The numbers of nested lists, without those that are missing."""
+    if isinstance(values, list):
+        return [number for value in values for number in flat(value)]
+    return [] if values is None else [values]
+
+
+def data_lines(result: dict[str, Any]) -> list[str]:
+    """What is to be told of the start and the data: nothing where the start was random and every row was fitted."""
+    facts = result["data"]
+    lines = [STARTS[result["start"]]] if result["start"] in STARTS else []
+    if facts.get("left out"):
+        lines.append(f"{facts['left out']} of {facts['rows']} rows lack a value and were left out.")
+    if facts.get("kept out"):
+        rmse = (
+            f"{result['holdout_rmse']}"
+            if not is_batch(result)
+            else f"median {median(flat(result['holdout_rmse'])):.6g}"
+        )
+        lines.append(f"{facts['kept out']} points were kept out of the fit; their RMSE is {rmse}.")
+    return lines
 
 
 def outcome(result: dict[str, Any]) -> str:
     """One line: how good, after how many steps, and why it ended."""
     steps = f"{result['steps']} step{'s' * (result['steps'] != 1)}"
-    return f"RMSE {result['rmse']} after {steps}. Status: {result['status']} ({result['message']})."
+    rmse = f"RMSE {result['rmse']}"
+    if is_batch(result):
+        errors = flat(result["rmse"])
+        range_ = f"median RMSE {median(errors):.6g} ({min(errors):.6g} to {max(errors):.6g})" if errors else "no RMSE"
+        rmse = f"{len(result['rmse'])} series, {range_}"
+    return f"{rmse} after {steps}. Status: {result['status']} ({result['message']})."
 
 
 def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str:
@@ -56,17 +106,20 @@ def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str
         optimizer: name of the update rule.
         command: what was typed to make this run.
     """
-    rows = "\n".join(
-        f"| {name} | {result['initial_parameters'][name]:.6g} | {value:.6g} |"
-        for name, value in result["parameters"].items()
-    )
+    batch = is_batch(result)
+    before = {name: median(flat(value)) if batch else value for name, value in result["initial_parameters"].items()}
+    after = {name: median(flat(value)) if batch else value for name, value in result["parameters"].items()}
+    rows = "\n".join(f"| {name} | {before[name]:.6g} | {value:.6g} |" for name, value in after.items())
     first = f"RMSE {result['rmse_history'][0]:.6g} at the start. " if result["rmse_history"] else ""
+    data = "".join(f"{line} " for line in data_lines(result))
+    loss = {"mse": "the mean squared error, MSE"}.get(result["loss"], result["loss"])
+    median_of = " (medians over the series)" if batch else ""
     return f"""\
 ## `{result["equation"]}`
 
-{first}{outcome(result)}
+{first}{outcome(result)} {data}
 
-| parameter | before | after |
+| parameter{median_of} | before | after |
 |---|---|---|
 {rows}
 
@@ -75,11 +128,12 @@ Made by `{command}` with seed {result["seed"]}.
 ### What you are looking at
 
 A curve was fitted to data by gradient descent. Each step predicts y with the present parameters, measures the loss
-(the mean squared error, MSE), computes the loss's gradient, and moves the parameters against it: with {optimizer}
+({loss}), computes the loss's gradient, and moves the parameters against it: with {optimizer}
 and the learning rate lr = {lr:g}.
 
-- **Scalars**: `train/rmse` is the root of the loss, in units of y, after so many steps; a curve that goes flat has
-  either arrived or become too slow to see. `parameters/...` are the parameters on the same axis.
+- **Scalars**: `train/rmse` is the root mean squared error, in units of y, after so many steps; a curve that goes flat
+  has either arrived or become too slow to see. `val/rmse` is that of the points kept out of the fit, `parameters/...`
+  are the parameters on the same axis. The bold line is smoothed: set Smoothing to 0 to see the numbers.
 - **Images**: `prediction` shows data and prediction; its slider goes through the steps. `film_strip` shows some
   steps side by side; a click makes it larger. Grey circles are the prediction at the start.
 - **HParams**: compares runs by learning rate, steps and seed, with the RMSE that each one reached.

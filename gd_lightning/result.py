@@ -3,7 +3,8 @@
 import json
 import math
 import platform
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
+from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.losses import rmse
+from gd_lightning.losses import rmse, rmse_each
+from gd_lightning.points import Points, Predictors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,93 +38,157 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True, repr=False, eq=False)
 class FitResult:
-    """The outcome of a fit.
+    """The outcome of a fit, of one series or of several side by side.
 
     Attributes:
-        function: the function's name.
-        parameters: name -> value at the end.
-        initial_parameters: name -> value at the start.
-        rmse: root mean squared error of `parameters`, in units of y; nan where it is not finite at the start.
-        rmse_history: RMSE before each step, so that `rmse_history[k]` belongs to the parameters after k
-            steps; the article prints these.
+        function: the function's name, or its formula.
+        parameters: name -> value at the end; of several series a tensor of shape `(*batch)`.
+        initial_parameters: name -> value at the start, likewise.
+        rmse: root mean squared error of `parameters`, in units of y; nan where it is not finite at the start; of
+            several series a tensor of shape `(*batch)`.
+        rmse_history: RMSE over all points before each step, so that `rmse_history[k]` belongs to the parameters
+            after k steps; the article prints these.
         steps: number of steps taken, counting the last one of a descent that diverged, which was undone.
         status: "step limit" when the allotted steps were used up; "diverged" when the loss ceased to be
             finite, in which case `parameters` are the last ones whose loss was finite; "stopped" when it
             was ended from outside.
         message: one sentence about the status.
         seed: the seed that the start, and generated data, came from.
+        loss: name of the loss that was descended.
+        start: how the start was found: "given", "random", "guess" from the data, or "multi-start", the best of many
+            random ones; none where it is not known.
+        holdout_rmse: RMSE of the points that were kept out of the fit, like `rmse`; none where there are none.
+        facts: what is to be told of the data: points, rows left out, points kept out, series.
+        points: what was fitted.
+        holdout: what was kept out.
+        labels: what to write on the axes: the predictors, then y.
+        series: names of the series, where the data name several.
     """
 
     function: str
-    parameters: dict[str, float]
-    initial_parameters: dict[str, float]
-    rmse: float
+    parameters: dict[str, Any]
+    initial_parameters: dict[str, Any]
+    rmse: Any
     rmse_history: list[float]
     steps: int
     status: str
     message: str
     seed: int | None
     curve: Curve
-    t: Tensor
-    targets: Tensor
+    points: Points
+    loss: str = "mse"
+    start: str | None = None
+    holdout: Points | None = None
+    holdout_rmse: Any = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, descent: Descent, t: Tensor, targets: Tensor, seed: int | None) -> "FitResult":
+    def of(
+        cls,
+        descent: Descent,
+        points: Points,
+        seed: int | None,
+        *,
+        loss: str = "mse",
+        start: str | None = None,
+        holdout: Points | None = None,
+        facts: Mapping[str, Any] | None = None,
+        labels: Sequence[str] = (),
+        series: Sequence[str] = (),
+    ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
-        with torch.no_grad():
-            final_rmse = rmse(curve(t), targets)
         return cls(
             function=curve.function_name,
-            parameters=curve.named_values(),
-            initial_parameters=curve.named_values(curve.initial_params),
-            rmse=final_rmse,
+            parameters=by_name(curve, curve.params.detach()),
+            initial_parameters=by_name(curve, curve.initial_params),
+            rmse=rmse_of(curve, points),
             rmse_history=list(descent.rmse_history),
             steps=len(descent.rmse_history),
             status=descent.status,
             message=descent.message,
             seed=seed,
             curve=curve,
-            t=t,
-            targets=targets,
+            points=points,
+            loss=loss,
+            start=start,
+            holdout=holdout,
+            holdout_rmse=None if holdout is None else rmse_of(curve, holdout),
+            facts={"points": int(points.present.sum()), **(facts or {})},
+            labels=tuple(labels) or (*curve.predictors, "y"),
+            series=tuple(series),
         )
+
+    @property
+    def t(self) -> Predictors:
+        """The independent variable that was fitted along."""
+        return self.points.t
+
+    @property
+    def targets(self) -> Tensor:
+        """The data that were fitted."""
+        return self.points.targets
 
     def predict(self, t: Any) -> Tensor:
         """The fitted curve at t.
 
         Args:
-            t: a number, numbers, an array or a tensor of shape `(T,)`.
+            t: a number, numbers, an array or a tensor of shape `(T,)`; a mapping of such by name, or a data frame,
+                where there are several predictors.
 
         Returns:
-            Predictions of the same shape, without gradient.
+            Predictions of the same shape, `(*batch, T)` of several series, without gradient.
         """
-        t = torch.as_tensor(t, dtype=self.t.dtype, device=self.t.device)
+        like = self.targets
+
+        def column(values: Any) -> Tensor:
+            values = values.to_numpy() if hasattr(values, "to_numpy") else values
+            return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+
+        named = isinstance(t, Mapping) or hasattr(t, "columns")
+        if len(self.curve.predictors) > 1 and not named:
+            expected = ", ".join(self.curve.predictors)
+            raise InputError(f"t: given {type(t).__name__}, expected a mapping or data frame with {expected}")
+        names = self.curve.predictors
+        if named and len(names) == 1 and names[0] not in t:
+            names = self.labels[:1]  # what the data call it
+        missing = [name for name in names if named and name not in t]
+        if missing:
+            raise InputError(f"t: no column {missing[0]!r}; {suggest(missing[0], map(str, t))}")
+        columns = tuple(column(t[name]) for name in names) if named else (column(t),)
         with torch.no_grad():
-            preds: Tensor = self.curve(t)
-        return preds.reshape(t.shape)
+            preds: Tensor = self.curve(columns if len(columns) > 1 else columns[0])
+        return preds if self.points.batch else preds.reshape(columns[0].shape)
 
     def plot(self) -> "Figure":
-        """Data, fitted curve and the curve of the start in one figure."""
-        from gd_lightning.plots import prediction_figure
+        """Data, fitted curve and the curve of the start in one figure; of several series the worst, median and best."""
+        from gd_lightning.pictures import picture
 
-        with torch.no_grad():
-            start = self.curve.evaluate(self.t, self.curve.initial_params)
-        title = f"{self.function}, after {self.steps} steps: RMSE {self.rmse:.4g}"
-        return prediction_figure(self.t, self.targets, self.predict(self.t), start, title=title)
+        after = f"after {self.steps} step{'s' * (self.steps != 1)}"
+        params = self.curve.params.detach()
+        return picture(
+            self.curve, self.points, params, after, holdout=self.holdout, labels=self.labels, series=self.series
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `result.json`."""
         return {
             "function": self.function,
             "equation": self.curve.equation,
-            "parameters": self.parameters,
-            "initial_parameters": self.initial_parameters,
-            "rmse": self.rmse if math.isfinite(self.rmse) else None,
+            "parameters": plain(self.parameters),
+            "initial_parameters": plain(self.initial_parameters),
+            "rmse": plain(self.rmse),
+            "holdout_rmse": plain(self.holdout_rmse),
             "rmse_history": self.rmse_history,
+            "loss": self.loss,
+            "start": self.start,
             "steps": self.steps,
             "status": self.status,
             "message": self.message,
             "seed": self.seed,
+            "data": {**self.facts, **({"series": list(self.series)} if self.series else {})},
             "versions": versions(),
         }
 
@@ -130,15 +197,54 @@ class FitResult:
         write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     def __repr__(self) -> str:
+        if self.points.batch:
+            return f"FitResult({self.function}: {self._count()} after {self.steps} steps, {self.status})"
         values = ", ".join(f"{name}={value:.6g}" for name, value in self.parameters.items())
         return f"FitResult({self.function}: {values}; RMSE {self.rmse:.6g} after {self.steps} steps, {self.status})"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.parameters)
-        lines = [
-            f"{self.function}: {self.curve.equation}",
-            f"  RMSE {self.rmse:.6g} after {self.steps} steps ({self.status}: {self.message})",
-        ]
+        equation = self.curve.equation.removeprefix("y = ")
+        name = "" if self.function == equation else f"{self.function}: "
+        end = f"after {self.steps} steps ({self.status}: {self.message})"
+        if self.points.batch:
+            lines = [f"{name}y = {equation}", f"  {self._count()} {end}"]
+            for name, values in self.parameters.items():
+                low, middle, high = values.double().quantile(
+                    torch.tensor([0.0, 0.5, 1.0], device=values.device).double()
+                )
+                lines.append(f"  {name:<{width}} = {middle:<12.6g} (median; {low:.6g} to {high:.6g})")
+            return "\n".join(lines)
+        lines = [f"{name}y = {equation}", f"  RMSE {self.rmse:.6g} {end}"]
         for name, value in self.parameters.items():
             lines.append(f"  {name:<{width}} = {value:<12.6g} (start {self.initial_parameters[name]:.6g})")
         return "\n".join(lines)
+
+    def _count(self) -> str:
+        return f"{self.rmse.numel()} series, median RMSE {self.rmse.median():.6g}"
+
+
+def by_name(curve: Curve, params: Tensor) -> dict[str, Any]:
+    """Parameters by name: numbers, or tensors over the series."""
+    values = {name: params[..., i] for i, name in enumerate(curve.names)}
+    return {name: value.item() if value.dim() == 0 else value.clone() for name, value in values.items()}
+
+
+def rmse_of(curve: Curve, points: Points) -> Any:
+    """RMSE of the present parameters: a number, or a tensor over the series."""
+    with torch.no_grad():
+        preds = curve(points.t)
+    if points.batch:
+        return rmse_each(preds, points.targets, points.present)
+    return rmse(preds[points.present], points.targets[points.present])
+
+
+def plain(value: Any) -> Any:
+    """What JSON can hold: numbers that are not finite become null."""
+    if isinstance(value, Tensor):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,6 +4,7 @@ import torch
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import DIVERGED, STEP_LIMIT, STOPPED, Descent, NonFiniteError, descend
 from gd_lightning.optim import SGD
+from gd_lightning.points import Points
 
 
 def begin(article, lr):
@@ -15,7 +16,7 @@ def begin(article, lr):
 def test_the_article_to_the_last_digit(article):
     descent, rule = begin(article, 1e-5)
     for _ in range(10):
-        assert descent.step(rule, article.t, article.y)
+        assert descent.step(rule, Points(article.t, article.y))
     assert descent.rmse_history == article.rmse
 
 
@@ -45,7 +46,7 @@ def test_it_arrives_at_the_closed_form_when_t_is_standardised(article):
     best = torch.linalg.lstsq(columns, article.y.double()).solution
     descent, rule = begin(article, 0.3)
     for _ in range(500):
-        descent.step(rule, t, article.y)
+        descent.step(rule, Points(t, article.y))
     torch.testing.assert_close(descent.curve.params.detach().double(), best, rtol=1e-5, atol=1e-5)
     assert descent.rmse_history[-1] == pytest.approx(1.4673, abs=1e-4)
 
@@ -81,9 +82,9 @@ def test_divergence_keeps_the_last_parameters_with_a_finite_loss(article, steps)
     """With lr = 1e-3 the loss overflows after step 10; the fit may end before, with it, or would after."""
     descent, rule = begin(article, 1e-3)
     for _ in range(steps):
-        if not descent.step(rule, article.t, article.y):
+        if not descent.step(rule, Points(article.t, article.y)):
             break
-    descent.end(rule, article.t, article.y)
+    descent.end(rule, Points(article.t, article.y))
     assert torch.isfinite(descent.curve.params).all()
     assert len(descent.rmse_history) == min(steps, 10)
     if steps == 9:
@@ -99,13 +100,13 @@ def test_divergence_keeps_the_last_parameters_with_a_finite_loss(article, steps)
 @pytest.mark.parametrize("lr", [4e-5, 1e-4, 1e-3, 1.0])
 def test_the_learning_rate_that_a_divergence_suggests_descends(article, lr):
     descent, rule = begin(article, lr)
-    while descent.step(rule, article.t, article.y):
+    while descent.step(rule, Points(article.t, article.y)):
         pass
     suggested = float(descent.message.rpartition("such as ")[2])
     descent, rule = begin(article, suggested)
     for _ in range(200):
-        descent.step(rule, article.t, article.y)
-    descent.end(rule, article.t, article.y)
+        descent.step(rule, Points(article.t, article.y))
+    descent.end(rule, Points(article.t, article.y))
     assert descent.status == STEP_LIMIT
     assert descent.rmse_history[-1] < 18.1
 
@@ -114,7 +115,7 @@ def test_a_start_without_finite_loss_diverges_at_once(article):
     curve = Curve("quadratic")
     curve.start(torch.tensor([1e30, 0.0, 0.0]))
     descent, rule = Descent(curve), SGD([curve.params], 1e-5)
-    assert not descent.step(rule, article.t, article.y)
+    assert not descent.step(rule, Points(article.t, article.y))
     assert descent.status == DIVERGED
     assert "a=1e+30" in descent.message
     assert "try another start" in descent.message
@@ -126,7 +127,7 @@ def test_a_gradient_that_is_not_finite_is_named():
     curve = Curve(lambda t, a: torch.sqrt(a * t))
     curve.start(torch.ones(1))
     descent, rule = Descent(curve), SGD([curve.params], 1e-5)
-    assert not descent.step(rule, torch.arange(3.0), torch.ones(3))
+    assert not descent.step(rule, Points(torch.arange(3.0), torch.ones(3)))
     assert descent.status == DIVERGED
     assert "the gradient is nan before step 1" in descent.message
     assert curve.params.tolist() == [1]
@@ -134,6 +135,6 @@ def test_a_gradient_that_is_not_finite_is_named():
 
 def test_stopped_from_outside(article):
     descent, rule = begin(article, 1e-5)
-    descent.step(rule, article.t, article.y)
+    descent.step(rule, Points(article.t, article.y))
     descent.stop("enough")
     assert (descent.status, descent.message) == (STOPPED, "enough")

@@ -91,7 +91,7 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"lr": -1}, "lr: given -1, expected a finite number above 0"),
         ({"lr": float("nan")}, "lr: given nan"),
         ({"lr": "fast"}, "lr: given 'fast'"),
-        ({"lr": None}, "lr: given None"),
+        ({"lr": [1]}, r"lr: given \[1\]"),
         ({"init": 3}, "init: given 3, expected values by name, such as {'a': 1}"),
         ({"init": {"a": "x"}}, "init: a is 'x', expected a finite number"),
         ({"seed": "x"}, "seed: given 'x', expected a whole number of at least 0"),

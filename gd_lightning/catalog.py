@@ -1,0 +1,72 @@
+"""`gd-lightning functions`: the families, or one function in full."""
+
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+
+from gd_lightning import functions
+from gd_lightning.errors import InputError
+from gd_lightning.formula import Formula
+from gd_lightning.resolve import Function, arguments, equation, function_name, parameter_names, resolve
+
+__all__ = ["description", "listing", "one", "run"]
+
+USAGE = """\
+usage: gd-lightning functions [NAME]
+
+Lists the families of functions, or shows one of them in full. NAME may also be a formula, such as
+"a*exp(-t/tau) + c", or an import path, such as my_curves.damped: it is shown as it is understood."""
+
+
+def description(function: Function) -> str:
+    """The sentence of a docstring that says what the function is: the first after its equation."""
+    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
+    text = " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
+    return text.partition(". ")[0].rstrip(".") + "." if text else ""
+
+
+def listing() -> str:
+    """All families, each with its formula, its parameters and what it is."""
+    lines = []
+    for name in functions.__all__:
+        family = resolve(name)
+        shown = "polynomial, or polynomial(7) for another degree" if name == "polynomial" else name
+        lines += [shown, f"    {equation(family)}", f"    parameters: {', '.join(parameter_names(family))}"]
+        lines += [f"    {description(family)}", ""]
+    return "\n".join(lines)
+
+
+def one(text: str) -> str:
+    """One function: its equation, its arguments and, where it has one, its documentation."""
+    function = resolve(text)
+    lines = [f"{function_name(function)}: {equation(function)}", ""]
+    if isinstance(function, Formula):
+        lines.append(f"names: {', '.join(arguments(function))}")
+        lines.append("Those that are columns of the data are predictors, the others parameters.")
+        return "\n".join(lines)
+    lines += [f"parameters: {', '.join(parameter_names(function))}"]
+    lines += [f"defined for {function.domain}"] if hasattr(function, "domain") else []
+    where = "from a guess from the data" if hasattr(function, "guess") else "from the best of many random starts"
+    lines += [f"it starts {where}, or at random with --model.start random", ""]
+    _, _, documentation = (inspect.getdoc(function) or "").partition("\n\n")
+    return "\n".join([*lines, documentation.strip()]).strip()
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit code is 0, or 2 where there is no such function."""
+    if args in (["--help"], ["-h"]):
+        print(USAGE)
+        return 0
+    if len(args) > 1 or (args and args[0].startswith("--")):
+        given = " ".join(args)
+        sys.stderr.write(f"gd-lightning: error: functions: given {given!r}, expected one name; quote a formula\n")
+        return 2
+    try:
+        print(one(args[0]) if args else listing(), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InputError as error:
+        sys.stderr.write(f"gd-lightning: error: {error}\n")
+        return 2
+    return 0

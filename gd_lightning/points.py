@@ -1,0 +1,208 @@
+"""Points: what a curve is fitted to, as tensors; and how a user's arrays become such."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gd_lightning.errors import InputError, suggest
+
+__all__ = ["Points", "Predictors", "as_points", "check_numbers", "stack"]
+
+Predictors = Tensor | tuple[Tensor, ...]
+
+
+class Points(NamedTuple):
+    """Measured points of one series, or of several side by side.
+
+    Series of unequal lengths are filled up to one length T; what was filled in has an infinite sigma.
+
+    Attributes:
+        t: the independent variable, shape `(T,)` or `(*batch, T)`; a tuple of such where there are several.
+        targets: the data y, shape `(*batch, T)`.
+        sigma: standard deviations of the data, shape `(*batch, T)`; none where every point weighs the same.
+    """
+
+    t: Predictors
+    targets: Tensor
+    sigma: Tensor | None = None
+
+    @property
+    def columns(self) -> tuple[Tensor, ...]:
+        """The predictors, one or several."""
+        return self.t if isinstance(self.t, tuple) else (self.t,)
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Shape of the leading axes: `()` for one series."""
+        return tuple(self.targets.shape[:-1])
+
+    @property
+    def present(self) -> Tensor:
+        """Where there is a point: true or false, shape `(*batch, T)`."""
+        if self.sigma is None:
+            return torch.ones_like(self.targets, dtype=torch.bool)
+        return torch.isfinite(self.sigma)
+
+    def to(self, like: Tensor) -> "Points":
+        """The same points in the precision and on the device of a tensor."""
+        columns = tuple(column.to(like) for column in self.columns)
+        t = columns if isinstance(self.t, tuple) else columns[0]
+        return Points(t, self.targets.to(like), None if self.sigma is None else self.sigma.to(like))
+
+    def where(self, chosen: Tensor) -> "Points":
+        """The points of one series for which a tensor of shape `(T,)` is true, or which it numbers."""
+        columns = tuple(column[chosen] for column in self.columns)
+        t = columns if isinstance(self.t, tuple) else columns[0]
+        return Points(t, self.targets[chosen], None if self.sigma is None else self.sigma[chosen])
+
+    def each(self) -> list["Points"]:
+        """The series one by one, each with its own points only."""
+        if not self.batch:
+            return [self.where(self.present)] if self.sigma is not None else [self]
+        count, length = self.targets.shape[:-1].numel(), self.targets.shape[-1]
+        columns = [column.expand_as(self.targets).reshape(count, length) for column in self.columns]
+        targets = self.targets.reshape(count, length)
+        sigma = None if self.sigma is None else self.sigma.reshape(count, length)
+        series = []
+        for i in range(count):
+            own = tuple(column[i] for column in columns)
+            one = Points(own if isinstance(self.t, tuple) else own[0], targets[i], None if sigma is None else sigma[i])
+            series.append(one.where(one.present))
+        return series
+
+
+def stack(series: Sequence[Points]) -> Points:
+    """Several series side by side; shorter ones are filled up with their last point at an infinite sigma."""
+    length = max(len(one.targets) for one in series)
+    unequal = any(len(one.targets) != length for one in series)
+    weighted = any(one.sigma is not None for one in series)
+
+    def filled(values: Tensor, value: Tensor | float) -> Tensor:
+        return torch.cat([values, values.new_full((length - len(values),), float(value))])
+
+    columns = tuple(
+        torch.stack([filled(column, column[-1]) for column in group])
+        for group in zip(*(one.columns for one in series), strict=True)
+    )
+    targets = torch.stack([filled(one.targets, one.targets[-1]) for one in series])
+    sigma = None
+    if unequal or weighted:
+        sigmas = [torch.ones_like(one.targets) if one.sigma is None else one.sigma for one in series]
+        sigma = torch.stack([filled(one, torch.inf) for one in sigmas])
+    return Points(columns if isinstance(series[0].t, tuple) else columns[0], targets, sigma)
+
+
+def as_points(
+    t: Any, y: Any, sigma: Any = None, dtype: torch.dtype | None = None, used: Sequence[str] = ()
+) -> tuple[Points, tuple[str, ...] | None]:
+    """Lists, arrays, columns of data frames or tensors as points of one precision on one device, copied.
+
+    Args:
+        t: numbers, shape `(T,)` or `(*batch, T)`; or a mapping or data frame with one entry for each predictor.
+        y: numbers, shape `(*batch, T)`; or the name of a column of the data frame t.
+        sigma: standard deviations of y, a number or numbers that broadcast; or the name of a column.
+        dtype: precision; that of y where it is a floating tensor, else float32, unless given.
+        used: names that the function uses, by which the predictors are found in a data frame that holds y, too.
+
+    Returns:
+        The points, and the names of the predictors where the data name them.
+
+    Raises:
+        InputError: something is not numbers; the message says what.
+    """
+    table = t if isinstance(t, Mapping) or hasattr(t, "columns") else None
+    taken = {name for name in (y, sigma) if isinstance(name, str)}
+    y, sigma = _column(table, "y", y), _column(table, "sigma", sigma)
+    if dtype is None:
+        dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.float32
+    if not dtype.is_floating_point:
+        raise InputError(f"dtype: given {dtype}, expected a floating one such as torch.float64")
+    device = y.device if isinstance(y, Tensor) else None
+    targets = _numbers("y", y, dtype, device)
+    names: tuple[str, ...] | None
+    if table is None:
+        name = getattr(t, "name", None)  # what a data frame calls its column
+        names = (name,) if isinstance(name, str) else None
+        predictors: Predictors = _numbers("t", t, dtype, device)
+    else:
+        names = tuple(str(name) for name in (table if isinstance(table, Mapping) else table.columns))
+        if taken:
+            others = tuple(name for name in names if name not in taken)
+            names = tuple(name for name in others if name in used) or others
+        columns = tuple(_numbers(name, table[name], dtype, device) for name in names)
+        if not columns:
+            raise InputError("t: given no predictors, expected a mapping such as {'x1': [1, 2], 'x2': [3, 4]}")
+        predictors = columns if len(columns) > 1 else columns[0]
+    deviations = None if sigma is None else _numbers("sigma", sigma, dtype, device)
+    if deviations is not None:
+        try:
+            deviations = deviations.expand_as(targets).clone()
+        except RuntimeError:
+            raise InputError(
+                f"sigma has shape {tuple(deviations.shape)} and y has shape {tuple(targets.shape)}; "
+                "expected one standard deviation for all points or one for each"
+            ) from None
+    return Points(predictors, targets, deviations), names
+
+
+def _column(table: Any, key: str, values: Any) -> Any:
+    """The values, or where they are the name of a column that column."""
+    if not isinstance(values, str):
+        return values
+    if table is None:
+        raise InputError(f"{key}: given the name {values!r}, and t has no columns; expected numbers")
+    names = list(table if isinstance(table, Mapping) else table.columns)
+    if values not in names:
+        raise InputError(f"{key}: no column {values!r}; {suggest(values, map(str, names))}")
+    return table[values]
+
+
+def _numbers(name: str, values: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+    """One tensor of numbers, copied."""
+    try:
+        if "complex" in str(getattr(values, "dtype", "")):
+            raise TypeError("complex numbers have no order along an axis")
+        if not isinstance(values, Tensor):
+            values = torch.tensor(_own(values), dtype=dtype)
+        numbers: Tensor = values.detach().clone().to(device=device, dtype=dtype)
+        return numbers
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
+
+
+def _own(values: Any) -> Any:
+    """A copy where there can be one: an array may be read-only or run backwards, which torch does not take."""
+    values = values.to_numpy() if hasattr(values, "to_numpy") else values
+    if str(getattr(values, "dtype", "")).startswith(("datetime", "timedelta")):
+        raise TypeError("for dates give the time since a date, such as (t - t.min()).dt.days")
+    return values.copy() if hasattr(values, "copy") else values
+
+
+def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
+    """Refuse points that are not finite numbers in rows of one length, or whose sigma is not above zero.
+
+    Raises:
+        InputError: naming the first such thing.
+    """
+    targets = points.targets
+    for name, column in zip(names, points.columns, strict=True):
+        if targets.dim() == 0 or column.shape not in (targets.shape, targets.shape[-1:]):
+            raise InputError(
+                f"{name} has shape {tuple(column.shape)} and y has shape {tuple(targets.shape)}; "
+                "expected one row of numbers each, of one length"
+            )
+    sigma = [] if points.sigma is None else [("sigma", points.sigma)]
+    for name, values in (*zip(names, points.columns, strict=True), ("y", targets), *sigma):
+        bad = ~torch.isfinite(values) if name != "sigma" else ~(values > 0)
+        if not bad.any():
+            continue
+        *series, point = bad.nonzero()[0].tolist()
+        where = f"point {point + 1} of {values.shape[-1]}" + (f" of series {series[0] + 1}" if series else "")
+        value = values[(*series, point)].item()
+        if name == "sigma":
+            raise InputError(f"sigma: {where} is {value:g}, expected a standard deviation above 0")
+        raise InputError(
+            f"{name}: {where} is {value} in {values.dtype}, expected a finite number; remove such points first"
+        )

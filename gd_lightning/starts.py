@@ -1,0 +1,240 @@
+"""Where a descent begins: at random values, at a guess from the data, or at the best of many random starts."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from gd_lightning.curve import Curve, initialize
+from gd_lightning.errors import InputError, suggest
+from gd_lightning.least_squares import levenberg_marquardt, solve_linear
+from gd_lightning.points import Points
+
+__all__ = ["GIVEN", "GUESS", "MULTI_START", "RANDOM", "STARTS", "check_start", "is_linear", "set_start"]
+
+STARTS = ("random", "data")
+GIVEN, RANDOM, GUESS, MULTI_START = "given", "random", "guess", "multi-start"
+
+# Starts that are drawn, points they are judged by, the best that are refined, and points for the refinement.
+DRAWN, SCREENED_BY, REFINED, REFINED_BY = 4000, 200, 40, 1000
+
+
+def check_start(start: str | None) -> None:
+    """Refuse a kind of start that there is not.
+
+    Raises:
+        InputError: naming the kinds there are.
+    """
+    if start is not None and start not in STARTS:
+        raise InputError(f"start: given {start!r}; {suggest(str(start), STARTS)}, or none to leave the choice")
+
+
+def set_start(
+    curve: Curve,
+    points: Points,
+    generator: torch.Generator,
+    start: str | None = None,
+    init: Mapping[str, float] | None = None,
+) -> str:
+    """Give a curve its starting values.
+
+    Args:
+        curve: the curve.
+        points: what it is to be fitted to.
+        generator: the source of randomness, on the CPU.
+        start: `"random"` for the article's normal numbers; `"data"` for the function's guess, or, where it has none,
+            the best of many random starts. Unless given, a function that is linear in its parameters starts at
+            random, since each start leads it to the same end, and any other from the data.
+        init: values by name, which go before both.
+
+    Returns:
+        Where it begins: `GIVEN`, `RANDOM`, `GUESS` or `MULTI_START`.
+    """
+    known = curve.known_start(init)
+    wanted = [i for i in curve.demands.free if curve.names[i] not in known]
+    from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
+    if from_data and wanted:
+        rows = [_found(curve, one, known, wanted, generator) for one in points.each()]
+        curve.start(torch.stack(rows).reshape(*points.batch, len(curve.names)), init)
+        return MULTI_START if curve.guess is None else GUESS
+    curve.start(initialize(len(curve.names), generator).expand(*points.batch, -1), init)
+    return RANDOM if wanted else GIVEN
+
+
+def is_linear(curve: Curve, points: Points) -> bool:
+    """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
+    problem = _Problem.of(curve, points.each()[0], {}, list(curve.demands.free), SCREENED_BY)
+    return len(problem.linear_subset()) == len(curve.demands.free)
+
+
+def _found(
+    curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], generator: torch.Generator
+) -> Tensor:
+    """Starting values (P,) of one series, found from its points."""
+    problem = _Problem.of(curve, points, known, wanted, REFINED_BY)
+    if curve.guess is None:
+        return problem.filled(_multi_start(problem, generator)).cpu()
+    guess = torch.tensor(list(curve.guess(points.columns[0].double().cpu(), points.targets.double().cpu())))
+    if len(wanted) == len(curve.names) and not curve.demands.constrained:
+        return guess
+    # The guess knows nothing of what was demanded: let the wanted parameters make room for the others.
+    adapted, _ = problem.refine(guess.to(problem.base)[wanted].unsqueeze(0))
+    return problem.filled(adapted[0]).cpu()
+
+
+class _Problem(NamedTuple):
+    """One series as least squares over the parameters that are wanted, `(*batch, F)`, in double precision."""
+
+    curve: Curve
+    points: Points
+    base: Tensor
+    wanted: list[int]
+
+    @classmethod
+    def of(cls, curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], most: int) -> "_Problem":
+        count = len(points.targets)
+        if count > most:
+            points = points.where(torch.linspace(0, count - 1, most, device=points.targets.device).long())
+        points = points.to(points.targets.double())
+        base = points.targets.new_zeros(len(curve.names))
+        for name, value in known.items():
+            base[curve.names.index(name)] = value
+        return cls(curve, points, base, wanted)
+
+    def filled(self, values: Tensor) -> Tensor:
+        """All parameters `(*batch, P)`, from those that are wanted `(*batch, F)`."""
+        places = torch.tensor(self.wanted, device=self.base.device)
+        return self.base.expand(*values.shape[:-1], -1).index_copy(-1, places, values)
+
+    def predict(self, values: Tensor) -> Tensor:
+        """Predictions `(*batch, T)`, or nothing finite where the function fails."""
+        preds = self.curve.evaluate(self.points.t, self.filled(values))
+        return preds.expand(*values.shape[:-1], len(self.points.targets))
+
+    def residuals(self, values: Tensor) -> Tensor:
+        """(preds - targets) / sigma, `(*batch, T)`."""
+        difference = self.predict(values) - self.points.targets
+        return difference if self.points.sigma is None else difference / self.points.sigma
+
+    def project(self, values: Tensor) -> Tensor:
+        """The wanted parameters within their bounds."""
+        return self.curve.demands.project(self.filled(values))[..., self.wanted]
+
+    def refine(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """A quick descent from each of some starts `(*batch, F)`."""
+        return levenberg_marquardt(self.residuals, values, self.project)
+
+    def linear_subset(self) -> list[int]:
+        """Places, among those wanted, of parameters in which the function is linear together: the most there are.
+
+        A function is linear in p and q together where every second difference vanishes:
+        f(p+h, q+k) - f(p+h, q) - f(p, q+k) + f(p, q) = 0; p = q tells whether it is linear in p alone.
+        """
+        count, generator = len(self.wanted), torch.Generator().manual_seed(0)
+        probe = self._draw(8, generator)
+        steps = torch.diag_embed(self._draw(8, generator) - probe)  # (8, F, F): one parameter moved at a time
+        with torch.no_grad():
+            here = self.predict(probe)[:, None, None]
+            one = self.predict(probe.unsqueeze(-2) + steps)
+            two = self.predict(probe[:, None, None] + steps.unsqueeze(1) + steps.unsqueeze(2))
+        second = two - one.unsqueeze(1) - one.unsqueeze(2) + here
+        size = torch.stack([two.abs(), one.abs().unsqueeze(1).expand_as(two), here.abs().expand_as(two)]).amax(0)
+        usable = torch.isfinite(second).all(dim=-1)
+        vanishes = ((second.abs() <= 1e-10 * size).all(dim=-1) | ~usable).all(dim=0)
+        acts = ((one - here.squeeze(1)).abs() > 1e-10 * size.diagonal(dim1=1, dim2=2).mT).any(dim=-1)
+        tried = usable.diagonal(dim1=1, dim2=2).sum(dim=0) >= 2
+        linear = vanishes.diagonal() & acts.any(dim=0) & tried
+        bounded = [self.curve.demands.all[i].bounded for i in self.wanted]
+        chosen = [i for i in range(count) if linear[i] and not bounded[i]]
+        while chosen:
+            conflicts = [sum(not vanishes[i, j] for j in chosen) for i in chosen]
+            if max(conflicts) == 0:
+                break
+            del chosen[conflicts.index(max(conflicts))]
+        return chosen
+
+    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+        """Random values `(count, F)` of what a parameter may be, given the data: a place, a width, a rate, a number.
+
+        Nothing is known of what a parameter means; so each draw takes one of these meanings for each at random.
+        """
+
+        def uniform(low: float, high: float) -> Tensor:
+            return low + (high - low) * torch.rand(count, generator=generator, dtype=torch.float64)
+
+        values = []
+        for i in self.wanted:
+            column = self.points.columns[int(torch.randint(len(self.points.columns), (1,), generator=generator))]
+            low, high = column.min().item(), column.max().item()
+            span = high - low or abs(high) or 1.0
+            bottom, top = self.points.targets.min().item(), self.points.targets.max().item()
+            sign = torch.where(uniform(0, 1) < 0.75, 1.0, -1.0)
+            meanings = torch.stack(
+                [
+                    uniform(low - 0.1 * span, high + 0.1 * span),  # a place
+                    sign * span * 10 ** uniform(-2.5, 1),  # a width, a time
+                    sign / span * 10 ** uniform(-1, 0.5 + len(column) ** 0.2),  # a rate, a frequency
+                    2 * torch.randn(count, generator=generator, dtype=torch.float64),  # an exponent, a phase
+                    uniform(bottom - (top - bottom), top + (top - bottom)),  # a level
+                    sign * max(abs(low), abs(high)) * 10 ** uniform(0, 3),  # an energy over a temperature
+                ]
+            )
+            chance = torch.tensor([3.0, 3, 3, 2, 1, 0.5])
+            meaning = torch.multinomial(chance, count, replacement=True, generator=generator)
+            values.append(self._within_bounds(i, meanings[meaning, torch.arange(count)], uniform))
+        return torch.stack(values, dim=-1).to(self.base)
+
+    def _within_bounds(self, i: int, drawn: Tensor, uniform: Callable[[float, float], Tensor]) -> Tensor:
+        """Draws of one parameter, reflected at a bound; between two bounds, drawn evenly instead."""
+        demand = self.curve.demands.all[i]
+        if demand.min > -torch.inf and demand.max < torch.inf:
+            return uniform(demand.min, demand.max)
+        if demand.min > -torch.inf:
+            return demand.min + (drawn - demand.min).abs()
+        if demand.max < torch.inf:
+            return demand.max - (drawn - demand.max).abs()
+        return drawn
+
+
+def _multi_start(problem: _Problem, generator: torch.Generator) -> Tensor:
+    """The best of many random starts, all of them refined in one batch; shape `(F,)`.
+
+    Only the parameters in which the function is not linear are drawn; the others follow from them by linear least
+    squares (variable projection: Golub and Pereyra, 1973).
+    """
+    few = _Problem.of(problem.curve, problem.points, {}, problem.wanted, SCREENED_BY)._replace(base=problem.base)
+    linear = few.linear_subset()
+    drawn = _with_best_linear(few, few._draw(DRAWN, generator), linear)
+    best = _best(few, drawn, REFINED)
+    # A second round looks around the best of the first.
+    around = best.repeat(DRAWN // (2 * len(best)), 1)
+    noise = torch.randn(around.shape, generator=generator, dtype=torch.float64).to(around)
+    spread = best.std(dim=0).nan_to_num(0.0) * 0.1
+    around = few.project(around * (1 + 0.2 * noise) + spread * noise.flip(0))
+    best = _best(few, torch.cat([best, _with_best_linear(few, around, linear)]), REFINED)
+    refined, loss = problem.refine(best)
+    return refined[loss.argmin()]
+
+
+def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> Tensor:
+    """The same values `(G, F)`, those in `linear` replaced by what fits best beside the others."""
+    if not linear:
+        return problem.project(values)
+    values = values.clone()
+    values[:, linear] = 0.0
+    at_zero = problem.residuals(values)
+    columns = []
+    for i in linear:
+        moved = values.clone()
+        moved[:, i] = 1.0
+        columns.append(problem.residuals(moved) - at_zero)
+    matrix = torch.stack(columns, dim=-1).nan_to_num(0.0, 0.0, 0.0)
+    values[:, linear] = solve_linear(matrix, -at_zero.nan_to_num(0.0, 0.0, 0.0)).nan_to_num(0.0, 0.0, 0.0)
+    return problem.project(values)
+
+
+def _best(problem: _Problem, values: Tensor, count: int) -> Tensor:
+    """The values with the smallest sums of squares, at most `count`."""
+    loss = problem.residuals(values).square().sum(dim=-1).nan_to_num(nan=torch.inf)
+    return values[loss.argsort()[:count]]

@@ -1,0 +1,196 @@
+"""Somebody's table and a function, without YAML: the command line from end to end."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from conftest import ROOT, gd_lightning
+from scipy.optimize import curve_fit, least_squares
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+DECAY = "a*exp(-time/tau) + c"
+
+
+def truth(time, a, tau, c):
+    return a * np.exp(-time / tau) + c
+
+
+@pytest.fixture
+def table(tmp_path):
+    """A decay measured 60 times by two instruments, with its standard deviations; in units far from 1."""
+    generator = np.random.default_rng(4)
+    time = np.arange(60) * 100.0
+    sigma = np.where(np.arange(60) % 3, 5e-5, 2e-4)
+    speed = truth(time, 3e-3, 1500, 1e-3) + generator.normal(size=60) * sigma
+    columns = {"time": time, "speed": speed, "err": sigma, "who": [f"instrument {i % 2}" for i in range(60)]}
+    with (tmp_path / "my.csv").open("w") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    pa.parquet.write_table(pa.table(columns), tmp_path / "my.parquet")
+    return columns
+
+
+def look(folder, *args, path="my.csv", function=DECAY):
+    data = ["--data", "Table", "--data.path", path, "--data.t", "time", "--data.y", "speed"]
+    done = gd_lightning("fit", *data, "--model.function", function, *args, cwd=folder)
+    assert (done.code, done.err) == (0, ""), done.err
+    runs = sorted((folder / "lightning_logs").iterdir(), key=lambda run: run.stat().st_mtime)
+    return json.loads((runs[-1] / "result.json").read_text()), done.out, runs[-1]
+
+
+def test_a_formula_and_a_table_find_the_least_squares(tmp_path, table):
+    best, _ = curve_fit(truth, table["time"], table["speed"], [3e-3, 1500, 1e-3])
+    result, out, run = look(tmp_path)
+    assert list(result["parameters"].values()) == pytest.approx(best, rel=1e-4)
+    assert result["start"] == "multi-start"
+    assert "The start is the best of thousands of random ones" in out
+    assert {"prediction.png", "film_strip.png"} <= {path.name for path in run.iterdir()}
+    parquet, _, _ = look(tmp_path, path="my.parquet")
+    assert parquet["parameters"] == result["parameters"]
+
+
+def test_a_family_by_its_name_weighted_by_sigma(tmp_path, table):
+    best, _ = curve_fit(truth, table["time"], table["speed"], [3e-3, 1500, 1e-3], sigma=table["err"])
+    options = ["--data.sigma", "err", "--trainer.precision=64-true", "--model.start=data"]
+    starts = ["--model.init.amplitude", best[0], "--model.init.offset", best[2]]
+    result, _, _ = look(tmp_path, *options, *starts, function="exponential_decay")
+    assert list(result["parameters"].values()) == pytest.approx(best, rel=1e-3)
+    assert result["start"] == "guess"
+
+
+def test_a_function_from_a_file_in_the_folder(tmp_path, table):
+    (tmp_path / "my_curves.py").write_text(
+        "import torch\n\n\ndef decay(time, a, tau, c=0.0):\n    return a * torch.exp(-time / tau) + c\n"
+    )
+    script = f"{os.path.dirname(sys.executable)}/gd-lightning"
+    command = [script, "fit", "--data=Table", "--data.path=my.csv", "--data.t=time", "--data.y=speed"]
+    if os.path.exists(script):  # the installed script does not put the working folder on the path of imports
+        done = subprocess.run(
+            [*command, "--model.function=my_curves.decay"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    result, _, _ = look(tmp_path, function="my_curves.decay")
+    assert list(result["parameters"]) == ["a", "tau", "c"]
+    assert result["initial_parameters"]["c"] == 0
+
+
+def test_demands_on_parameters_hold(tmp_path, table):
+    demands = '{a: {min: 0}, c: {max: 5.0e-4}, tau: {expr: "1e6*a"}}'
+    result, _, _ = look(tmp_path, "--model.parameters", demands, "--trainer.precision=64-true")
+    fitted = least_squares(
+        lambda p: truth(table["time"], p[0], 1e6 * p[0], p[1]) - table["speed"],
+        [3e-3, 4e-4],
+        bounds=([0, -np.inf], [np.inf, 5e-4]),
+        x_scale=[1e-3, 1e-3],
+        ftol=1e-15,
+        xtol=1e-15,
+        gtol=1e-15,
+    )
+    values = result["parameters"]
+    assert values["c"] <= 5e-4
+    assert values["tau"] == pytest.approx(1e6 * values["a"], rel=1e-12)
+    assert [values["a"], values["c"]] == pytest.approx(fitted.x, rel=1e-4)
+    config = (tmp_path / "lightning_logs/version_0/config.yaml").read_text()
+    assert "expr: 1e6*a" in config
+
+
+def test_points_kept_out_are_scored_drawn_and_logged(tmp_path, table):
+    result, out, run = look(tmp_path, "--data.holdout=0.2", "--data.holdout_from=end")
+    last = table["time"] >= 4800
+    preds = truth(table["time"][last], *result["parameters"].values())
+    assert result["holdout_rmse"] == pytest.approx(np.sqrt(np.mean((preds - table["speed"][last]) ** 2)), rel=1e-3)
+    assert result["data"] == {"points": 48, "rows": 60, "left out": 0, "kept out": 12}
+    assert "12 points were kept out of the fit; their RMSE is" in out
+    events = EventAccumulator(str(run))
+    events.Reload()
+    assert events.Scalars("val/rmse")[-1].value == pytest.approx(result["holdout_rmse"], rel=1e-6)
+    assert len(events.Scalars("val/rmse")) == len(events.Scalars("train/rmse"))
+
+
+def test_several_series_are_fitted_as_if_each_were_alone(tmp_path, table):
+    result, out, _ = look(tmp_path, "--data.series", "who", "--trainer.precision=64-true")
+    assert result["data"]["series"] == ["instrument 0", "instrument 1"]
+    for i in range(2):
+        best, _ = curve_fit(truth, table["time"][i::2], table["speed"][i::2], [3e-3, 1500, 1e-3])
+        assert [values[i] for values in result["parameters"].values()] == pytest.approx(best, rel=1e-4)
+    assert "2 series, median RMSE" in out
+    done = gd_lightning("predict", "--ckpt_path", "last", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    with (tmp_path / "lightning_logs/version_0/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 60
+    assert list(rows[0]) == ["series", "time", "data", "prediction", "residual"]
+    assert {row["series"] for row in rows} == {"instrument 0", "instrument 1"}
+
+
+def test_series_go_on_bit_for_bit(tmp_path, table):
+    start = '{"a": 0.002, "tau": 1000, "c": 0.002}'
+    options = ["--data.series=who", "--model.init", start, "--model.lr=0.1", "--model.steps_per_epoch=2"]
+    straight, _, _ = look(tmp_path, *options, "--trainer.max_epochs=6")
+    look(tmp_path, *options, "--trainer.max_epochs=3")
+    resumed, _, _ = look(tmp_path, *options, "--trainer.max_epochs=6", "--ckpt_path=last")
+    assert resumed == straight
+
+
+def test_a_table_from_standard_input(tmp_path, table):
+    content = (tmp_path / "my.csv").read_bytes()
+    command = [sys.executable, "-m", "gd_lightning", "fit", "--data=Table", "--data.path=-", "--data.t=time"]
+    done = subprocess.run(
+        [*command, "--data.y=speed", f"--model.function={DECAY}"],
+        cwd=tmp_path,
+        input=content,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    result = json.loads((tmp_path / "lightning_logs/version_0/result.json").read_text())
+    assert result["parameters"]["tau"] == pytest.approx(1500, rel=0.1)
+
+
+def test_a_robust_loss_forgives_an_outlier(tmp_path, table):
+    lines = (tmp_path / "my.csv").read_text().splitlines()
+    lines[30] = lines[30].replace(lines[30].split(",")[1], "0.5")
+    (tmp_path / "spoilt.csv").write_text("\n".join(lines))
+    slow = ["--model.optimizer=Adam", "--model.lr=1e-3", "--model.init", '{"a": 1, "tau": 2, "c": 0.1}']
+    target = ["--data.target=1000*y", "--trainer.max_steps=4000", "--trainer.precision=64-true"]
+    function = "a*exp(-time/(1000*tau)) + c"
+    found = {}
+    for loss in ("mse", "cauchy(0.1)"):
+        result, _, _ = look(tmp_path, *slow, *target, "--model.loss", loss, path="spoilt.csv", function=function)
+        found[loss] = result["parameters"]["tau"]
+        assert result["loss"] == loss
+    assert found["cauchy(0.1)"] == pytest.approx(1.5, rel=0.15)
+    assert not math.isclose(found["mse"], 1.5, rel_tol=0.5)
+
+
+class TestFunctions:
+    def test_lists_the_families(self, tmp_path):
+        from gd_lightning import functions
+
+        done = gd_lightning("functions", cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        for name in functions.__all__:
+            assert f"\n{name}" in f"\n{done.out}"
+        assert "y = amplitude*exp(-(t - center)**2/(2*width**2))\n    parameters: amplitude, center, width" in done.out
+
+    def test_shows_one(self, tmp_path):
+        done = gd_lightning("functions", "gaussian", cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        assert "parameters: amplitude, center, width" in done.out
+        done = gd_lightning("functions", "a*exp(-t/tau)", cwd=tmp_path)
+        assert "names: a, t, tau" in done.out
+
+    def test_knows_what_is_near(self, tmp_path):
+        done = gd_lightning("functions", "gausian", cwd=tmp_path)
+        assert (done.code, done.out) == (2, "")
+        assert "did you mean 'gaussian'?" in done.err
+        assert len(done.err.splitlines()) == 1
+        assert "functions" in gd_lightning("--help", cwd=tmp_path).out
