@@ -19,6 +19,7 @@ from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.module import CurveFit
 from gd_lightning.pictures import picture, strip
+from gd_lightning.plots import png
 from gd_lightning.report import card, flat, is_round, outcome, terminal_report
 from gd_lightning.result import FitResult
 
@@ -96,11 +97,11 @@ class PredictionPlots(Callback):
             return
         last = self._prediction(module, f"diverged at step {step}; the step before" if diverged else f"step {step}")
         log_figure(trainer, "prediction", last, step)
-        last.savefig(folder / "prediction.png")
+        (folder / "prediction.png").write_bytes(png(last))
         if self.frames:
-            strip = self._film_strip(module)
-            log_figure(trainer, "film_strip", strip, step)
-            strip.savefig(folder / "film_strip.png")
+            frames = self._film_strip(module)
+            log_figure(trainer, "film_strip", frames, step)
+            (folder / "film_strip.png").write_bytes(png(frames))
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": self.frames}

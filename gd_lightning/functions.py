@@ -41,7 +41,6 @@ __all__ = [
     "sine",
 ]
 
-GAS_CONSTANT = 8.314462618  # J/(mol K), exact since the SI of 2019; its further digits are below float32's
 HIGHEST_DEGREE = 20  # beyond it the powers of t differ too much in size for float64
 
 
@@ -390,7 +389,7 @@ def arrhenius(t: Tensor, prefactor: Tensor, energy: Tensor) -> Tensor:
 
     Source: Arrhenius 1889.
     """
-    return prefactor * torch.exp(-energy / (GAS_CONSTANT * t))
+    return prefactor * torch.exp(-energy / (guesses.GAS_CONSTANT * t))
 
 
 @starts_from(guesses.gaussian)

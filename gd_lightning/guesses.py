@@ -2,10 +2,11 @@
 
 Most families are linear in some of their parameters: once the others are known, least squares gives
 these exactly (variable projection, Golub and Pereyra 1973). So a guess tries a grid of the others, wide
-enough for all that such data can show, solves for the linear ones at each of its points, keeps the best
-few and searches around them with ever smaller steps. What is left to say for a family is its grid and
-its columns. Solving for the linear parameters also makes a guess independent of the units of y; that of
-t is, because every grid is laid out relative to the data.
+enough for all that such data can show, solves for the linear ones at each of its points, and refines
+the lowest valleys that it sees. What is left to say for a family is its grid and its columns.
+
+A guess does not depend on units: the linear parameters scale with y, and every grid is laid out
+relative to t.
 """
 
 import math
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 __all__ = ["Guess", "defined_for", "starts_from"]
 
@@ -25,15 +27,15 @@ Family = TypeVar("Family", bound=Callable[..., Any])
 POINTS = 512  # of a long series so many, drawn at random, tell enough for a start
 LINE_POINTS = 65536  # a polynomial, which needs no grid, can afford more
 CELLS = 2**16  # numbers in one block of the grid: it stays in the processor's cache
-FINALISTS = 8  # points of the grid from which the search goes on, since the best one may be in the wrong valley
-ROUNDS = 25  # Gauss-Newton steps from each of them
+FINALISTS = 8  # valleys of the grid that are looked into, since the lowest of them is lower between its points
+ROUNDS = 40  # Gauss-Newton steps from each of them
 DIFFERENCE = 1e-4  # of a step of the grid, over which a derivative is taken
-FARTHEST = 4.0  # steps of the grid that one Gauss-Newton step may go
+FARTHEST, NEAREST = 4.0, 1e-6  # steps of the grid that one Gauss-Newton step may go, and that are worth one
 CENTERS = 100  # points at which a peak is looked for
 PADDING = 2  # steps of a periodogram for one cycle more over the data, so that no peak falls between two
 PEAKS = 40  # of its frequencies, the strongest that are tried
 LARGEST, SMALLEST = 1e300, 1e-300  # stand for what float64 cannot hold
-GAS_CONSTANT = 8.314462618  # J/(mol K)
+GAS_CONSTANT = 8.314462618  # J/(mol K), exact since 2019 but for further digits that float32 does not hold
 
 
 def starts_from(guess: Guess) -> Callable[[Family], Family]:
@@ -157,9 +159,17 @@ def best(t: Tensor, y: Tensor, columns: Columns, *axes: Axis) -> list[float]:
     blocks = torch.split(grid, max(1, CELLS // len(t)))
     losses = torch.cat([residuals(block).square().sum(dim=1) for block in blocks])
     step = torch.tensor([axis.step for axis in axes], dtype=torch.float64)
-    found = refine(residuals, grid[losses.argsort(stable=True)[:FINALISTS]], step)
+    chosen = valleys(losses.reshape([len(axis.coordinates) for axis in axes]))
+    found = refine(residuals, grid[chosen[losses[chosen].argsort(stable=True)[:FINALISTS]]], step)
     values, _, linear = fitted(found)
     return [float(number) for number in (*values, *(height * linear).unbind(dim=1))]
+
+
+def valleys(losses: Tensor) -> Tensor:
+    """The places, in the flattened grid, of points that none of their neighbours lies below."""
+    pool = (functional.max_pool1d, functional.max_pool2d, functional.max_pool3d)[losses.dim() - 1]
+    heights = -losses[None, None]
+    return (pool(heights, kernel_size=3, stride=1, padding=1) == heights).flatten().nonzero().squeeze(1)
 
 
 def refine(residuals: Callable[[Tensor], Tensor], points: Tensor, step: Tensor) -> Tensor:
@@ -185,7 +195,10 @@ def refine(residuals: Callable[[Tensor], Tensor], points: Tensor, step: Tensor) 
         normal = jacobian @ jacobian.mT
         damped = normal + damping * torch.diag_embed(normal.diagonal(dim1=1, dim2=2) + SMALLEST)
         downhill = torch.linalg.solve_ex(damped, jacobian @ r.nan_to_num(0.0, 0.0, 0.0).unsqueeze(-1))[0].squeeze(-1)
-        tried = points - step * downhill.nan_to_num(0.0, 0.0, 0.0).clamp(-FARTHEST, FARTHEST)
+        downhill = downhill.nan_to_num(0.0, 0.0, 0.0).clamp(-FARTHEST, FARTHEST)
+        if (downhill.abs() < NEAREST).all():
+            break
+        tried = points - step * downhill
         r_tried = residuals(tried)
         better = (r_tried.square().sum(dim=1) < r.square().sum(dim=1)).unsqueeze(1)
         points, r = torch.where(better, tried, points), torch.where(better, r_tried, r)
@@ -360,10 +373,10 @@ def michaelis_menten(t: Tensor, y: Tensor) -> list[float]:
 
 
 def centers(t: Tensor) -> Axis:
-    """Where data stand, since a narrow peak is seen nowhere else, between them, and half as far again on either side."""
+    """Where data stand, since a narrow peak is seen nowhere else; between them; half as far again on either side."""
     some, _ = thin(t, t, CENTERS)
     between = even(float(t.min()) - span(t) / 2, float(t.max()) + span(t) / 2, CENTERS)
-    return Axis(torch.cat([some, between.coordinates]), between.step)
+    return Axis(torch.cat([some, between.coordinates]).sort().values, between.step)
 
 
 def widths(t: Tensor, count: int) -> Axis:
@@ -392,13 +405,14 @@ def lorentzian(t: Tensor, y: Tensor) -> list[float]:
 
 
 def pseudo_voigt(t: Tensor, y: Tensor) -> list[float]:
-    """Centers, widths and fractions; these only from 0 to 1, since others are no mixture."""
+    """Centers, widths and fractions; these as a sigmoid, since only those from 0 to 1 are a mixture."""
 
     def columns(t: Tensor, center: Tensor, width: Tensor, fraction: Tensor) -> list[Tensor]:
         square = ((t - center) / width) ** 2
         return [(1 - fraction) * torch.exp2(-square) + fraction / (1 + square)]
 
-    fractions = Axis(even(0.0, 1.0, 4).coordinates, 1 / 3, lambda x: x.clamp(0, 1))
+    logits = even(-3.0, 3.0, 4)
+    fractions = Axis(logits.coordinates, logits.step, torch.sigmoid)
     center, width, fraction, amplitude = best(t, y, columns, centers(t), widths(t, 20), fractions)
     return finite(amplitude, center, width, fraction)
 

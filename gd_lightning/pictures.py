@@ -13,6 +13,7 @@ from gd_lightning.plots import (
     Panel,
     film_strip,
     observed_figure,
+    observed_strip,
     prediction_figure,
     series_grid,
     worst_median_best,
@@ -91,7 +92,7 @@ def strip(
 ) -> Figure:
     """The descent as a row of panels; of several series it shows the one in the middle, by its last RMSE.
 
-    Over several predictors the data stand against themselves, on a diagonal that the predictions approach.
+    Over several predictors, data stand against predictions, and approach the diagonal.
 
     Args:
         curve: the curve; its start is drawn in every panel.
@@ -116,15 +117,16 @@ def strip(
     for when, params in frames:
         preds = curve.evaluate(points.t, params)
         shown.append(Frame(f"{when}\nRMSE {root(mse(preds, points.targets)):.4g}", preds))
-    several = isinstance(points.t, tuple)
+    if isinstance(points.t, tuple):
+        return observed_strip(points.targets, shown, sigma=points.sigma, title=title, label=labels[-1], ylim=ylim)
     return film_strip(
-        points.targets if several else points.columns[0],
+        points.t,
         points.targets,
         shown,
         curve.evaluate(points.t, start),
         sigma=points.sigma,
         title=title,
-        labels=(labels[-1] if several else labels[0], labels[-1]),
+        labels=(labels[0], labels[-1]),
         ylim=ylim,
     )
 

@@ -1,25 +1,33 @@
-"""Pictures of a fit: pure functions that return a matplotlib figure and leave pyplot alone.
-
-Blue is data, red is the prediction, grey is the prediction at the start, and hollow orange diamonds are points that
-were kept out of the fit. What is not finite is not drawn, and the legend says how many predictions that leaves out.
-"""
+"""Pictures of a fit: pure functions that return a matplotlib figure and leave pyplot alone."""
 
 import io
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
 
-import numpy as np
 import torch
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
-from matplotlib.text import Text
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from gd_lightning.drawing import (
+    MARGIN,
+    NOTHING,
+    Frame,
+    Held,
+    HeldPairs,
+    Line,
+    Panel,
+    add_legend,
+    axes_above_residuals,
+    blank_figure,
+    count_missing,
+    draw_observed,
+    draw_series,
+    drawable,
+    fitted_points,
+    kept_out_points,
+    panels_in_a_row,
+    write,
+)
 
 __all__ = [
     "Frame",
@@ -34,49 +42,7 @@ __all__ = [
 ]
 
 Limits = tuple[float, float]
-Line = tuple[Tensor, Tensor]
-Held = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor | None]
-HeldPairs = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
-Array = NDArray[np.float64]
-
-FEW = 40  # up to so many points, a red dot beside each blue one can be followed with the eye
-WIDTH = 1.2  # of a line, in points: data beneath it can still be seen
-MARGIN = 0.6  # inches beside a small panel, for the numbers of its y axis, and beside its x label, for a power of ten
 COLOURS = 128  # in a PNG, enough for five colours and their edges; it has a third of the size then
-LARGEST = 1e300  # the margins of an axis that reaches further overflow
-
-
-class Frame(NamedTuple):
-    """One panel of a film strip: what is predicted after a number of steps."""
-
-    title: str
-    preds: Tensor
-
-
-class Panel(NamedTuple):
-    """What there is to see of one series.
-
-    Attributes:
-        title: text above it; a line break separates the series' name from its RMSE.
-        t: independent variable, shape `(T,)`.
-        targets: data, shape `(T,)`.
-        preds: predictions, shape `(T,)`.
-        start: predictions of the starting values, shape `(T,)`.
-        sigma: standard deviations of the data, shape `(T,)`; infinite where there is no point, of which nothing
-            is drawn then.
-        line: a fine grid of t and the prediction there, both of shape `(G,)`.
-        holdout: t, targets and predictions of the points kept out of the fit, and their sigma, if there is one; all
-            of shape `(H,)`.
-    """
-
-    title: str
-    t: Tensor
-    targets: Tensor
-    preds: Tensor
-    start: Tensor | None = None
-    sigma: Tensor | None = None
-    line: Line | None = None
-    holdout: Held | None = None
 
 
 def prediction_figure(
@@ -113,11 +79,11 @@ def prediction_figure(
         A figure that nobody else holds: the picture is its first axes, the residuals are its second.
     """
     panel = Panel(title, t, targets, preds, start, sigma, line, holdout)
-    figure = _figure(6.4, 5.6)
-    axes = _above_residuals(figure, _fitted(panel), _kept_out(panel), title, labels)
-    _draw(axes, panel)
+    figure = blank_figure(6.4, 5.6)
+    axes = axes_above_residuals(figure, fitted_points(panel), kept_out_points(panel), title, labels)
+    draw_series(axes, panel)
     axes.set_ylim(ylim)
-    _legend(figure, [axes], _missing(_fitted(panel), _kept_out(panel)))
+    add_legend(figure, [axes], count_missing(fitted_points(panel), kept_out_points(panel)))
     return figure
 
 
@@ -145,12 +111,12 @@ def observed_figure(
         A figure that nobody else holds: the picture is its first axes, the residuals (prediction - data) are its
         second.
     """
-    fitted = _points(preds, targets, preds, sigma)
-    kept_out = NOTHING if holdout is None else _points(holdout[1], holdout[0], holdout[1], *holdout[2:])
-    figure = _figure(5.6, 6.4)
-    axes = _above_residuals(figure, fitted, kept_out, title, (f"predicted {label}", label))
-    _observe(axes, fitted, kept_out)
-    _legend(figure, [axes], _missing(fitted, kept_out))
+    fitted = drawable(preds, targets, preds, sigma)
+    kept_out = NOTHING if holdout is None else drawable(holdout[1], holdout[0], holdout[1], *holdout[2:])
+    figure = blank_figure(5.6, 6.4)
+    axes = axes_above_residuals(figure, fitted, kept_out, title, (f"predicted {label}", label))
+    draw_observed(axes, fitted, kept_out)
+    add_legend(figure, [axes], count_missing(fitted, kept_out))
     return figure
 
 
@@ -180,14 +146,14 @@ def film_strip(
     Returns:
         A figure that nobody else holds.
     """
-    figure = _strip(frames, title, labels)
+    figure = panels_in_a_row(frames, title, labels)
     missing = 0
     for axes, frame in zip(figure.axes, frames, strict=True):
         panel = Panel(frame.title, t, targets, frame.preds, start, sigma)
-        missing += _missing(_fitted(panel))
-        _draw(axes, panel)
+        missing += count_missing(fitted_points(panel))
+        draw_series(axes, panel)
     figure.axes[0].set_ylim(ylim)
-    _legend(figure, figure.axes, missing)
+    add_legend(figure, figure.axes, missing)
     return figure
 
 
@@ -213,14 +179,14 @@ def observed_strip(
     Returns:
         A figure that nobody else holds.
     """
-    figure = _strip(frames, title, (f"predicted {label}", label))
+    figure = panels_in_a_row(frames, title, (f"predicted {label}", label))
     missing = 0
     for axes, frame in zip(figure.axes, frames, strict=True):
-        fitted = _points(frame.preds, targets, frame.preds, sigma)
-        missing += _missing(fitted)
-        _observe(axes, fitted, NOTHING)
+        fitted = drawable(frame.preds, targets, frame.preds, sigma)
+        missing += count_missing(fitted)
+        draw_observed(axes, fitted, NOTHING)
     figure.axes[0].set_ylim(ylim)
-    _legend(figure, figure.axes, missing)
+    add_legend(figure, figure.axes, missing)
     return figure
 
 
@@ -241,27 +207,27 @@ def series_grid(
     shown = {name: panels for name, panels in rows.items() if panels}
     columns = max(map(len, shown.values()), default=1)
     width = 2.3 * max(columns, 2)
-    figure = _figure(width, 1.2 + 1.8 * max(len(shown), 1))
+    figure = blank_figure(width, 1.2 + 1.8 * max(len(shown), 1))
     places = figure.add_gridspec(max(len(shown), 1), columns)
     missing = 0
     for row, (name, panels) in enumerate(shown.items()):
         below = max(map(len, list(shown.values())[row + 1 :]), default=0)
         for column, panel in enumerate(panels):
             axes = figure.add_subplot(places[row, column])
-            _draw(axes, panel, small=True)
-            missing += _missing(_fitted(panel), _kept_out(panel))
+            draw_series(axes, panel, small=True)
+            missing += count_missing(fitted_points(panel), kept_out_points(panel))
             axes.locator_params(nbins=4)
             axes.tick_params(labelsize="small")
             axes.title.set_fontsize("medium")
-            _write(axes.title, panel.title, width / columns - MARGIN)
+            write(axes.title, panel.title, width / columns - MARGIN)
             if column >= below:
-                _write(axes.xaxis.label, labels[0], width / columns - 2 * MARGIN)
+                write(axes.xaxis.label, labels[0], width / columns - 2 * MARGIN)
         axes = figure.axes[-len(panels)]
         axes.yaxis.label.set_fontweight("bold")
-        _write(axes.yaxis.label, name, 1.2)
-    _write(figure.suptitle(""), title, width)
-    _write(figure.supylabel("", fontsize="medium"), labels[1], 1.8 * len(shown))
-    _legend(figure, figure.axes, missing)
+        write(axes.yaxis.label, name, 1.2)
+    write(figure.suptitle(""), title, width)
+    write(figure.supylabel("", fontsize="medium"), labels[1], 1.8 * len(shown))
+    add_legend(figure, figure.axes, missing)
     return figure
 
 
@@ -296,202 +262,3 @@ def png(figure: Figure) -> bytes:
     picture = Image.open(raster).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
     picture.save(file, format="png", optimize=True)
     return file.getvalue()
-
-
-class _Points(NamedTuple):
-    """Numbers to draw, shape `(N,)`: nan where one cannot be drawn; without start all nan, without sigma all 0."""
-
-    x: Array
-    targets: Array
-    preds: Array
-    sigma: Array
-    start: Array
-
-
-def _points(
-    x: Tensor, targets: Tensor, preds: Tensor, sigma: Tensor | None = None, start: Tensor | None = None
-) -> _Points:
-    columns = [_array(x), _array(targets), _array(preds)]
-    columns.append(np.zeros_like(columns[0]) if sigma is None else _array(sigma))
-    columns.append(np.full_like(columns[0], np.nan) if start is None else _array(start))
-    return _Points(*(column[columns[3] >= 0] for column in columns))
-
-
-def _array(values: Tensor) -> Array:
-    numbers = values.detach().cpu().double().numpy().reshape(-1)
-    return np.where(np.abs(numbers) <= LARGEST, numbers, np.nan)
-
-
-class _Style(NamedTuple):
-    """How dots or a line look, and what the legend calls them."""
-
-    label: str
-    color: str
-    marker: str = "o"
-    hollow: bool = False
-
-
-NOTHING = _points(torch.empty(0), torch.empty(0), torch.empty(0))
-DATA = _Style("data", "C0")
-KEPT_OUT = _Style("kept out", "C1", marker="D", hollow=True)
-START = _Style("prediction at the start", "0.6", hollow=True)
-PREDICTION = _Style("prediction", "red")
-DIAGONAL = _Style("prediction = data", "red")
-
-
-def _fitted(panel: Panel) -> _Points:
-    return _points(panel.t, panel.targets, panel.preds, panel.sigma, panel.start)
-
-
-def _kept_out(panel: Panel) -> _Points:
-    return NOTHING if panel.holdout is None else _points(*panel.holdout)
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _above_residuals(figure: Figure, fitted: _Points, kept_out: _Points, title: str, labels: tuple[str, str]) -> Axes:
-    """Draw the residuals and write the text; the axes for the picture above is returned."""
-    axes: Axes
-    beneath: Axes
-    axes, beneath = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    beneath.axhline(0, color="0.4", linewidth=1)
-    size = _size(len(fitted.x))
-    for points, style in ((fitted, DATA), (kept_out, KEPT_OUT)):
-        _dots(beneath, points.x, points.preds - points.targets, style, size, points.sigma)
-    beneath.locator_params(axis="y", nbins=5)
-    width = figure.get_figwidth() - 1
-    _write(axes.title, title, width)
-    _write(axes.yaxis.label, labels[1], 3)
-    _write(beneath.xaxis.label, labels[0], width - 2 * MARGIN)
-    beneath.set_ylabel("prediction\n\N{MINUS SIGN} data", fontsize="small")
-    figure.align_ylabels()
-    return axes
-
-
-def _strip(frames: Sequence[Frame], title: str, labels: tuple[str, str]) -> Figure:
-    """A row of panels that share their axes, with their text, to draw in."""
-    width = 2.2 * max(len(frames), 2)
-    figure = _figure(width, 3.4)
-    panels = figure.subplots(1, len(frames), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, frame in zip(panels, frames, strict=True):
-        axes.title.set_fontsize("medium")
-        _write(axes.title, frame.title, width / len(frames) - MARGIN)
-        _write(axes.xaxis.label, labels[0], width / len(frames) - 2 * MARGIN)
-    _write(panels[0].yaxis.label, labels[1], 1.6)
-    _write(figure.suptitle(""), title, width)
-    return figure
-
-
-def _draw(axes: Axes, panel: Panel, *, small: bool = False) -> None:
-    """Draw a series; in a small panel predictions are lines, however few."""
-    fitted, kept_out = _fitted(panel), _kept_out(panel)
-    x = np.concatenate([fitted.x, kept_out.x])
-    preds = np.concatenate([fitted.preds, kept_out.preds])
-    dots = len(panel.t) <= FEW and not small
-    size = _size(len(fitted.x)) / (3 if small else 1)
-    _dots(axes, fitted.x, fitted.targets, DATA, size, fitted.sigma)
-    _dots(axes, kept_out.x, kept_out.targets, KEPT_OUT, size, kept_out.sigma)
-    if dots:
-        _dots(axes, fitted.x, fitted.start, START, 16)
-        _dots(axes, x, preds, PREDICTION, size)
-    else:
-        _line(axes, fitted.x, fitted.start, START)
-    if panel.line is not None:
-        axes.update_datalim(np.column_stack(_finite(x, preds)))
-        _curve(axes, _array(panel.line[0]), _array(panel.line[1]))
-    elif not dots:
-        _line(axes, x, preds, PREDICTION)
-
-
-def _observe(axes: Axes, fitted: _Points, kept_out: _Points) -> None:
-    """Draw data over predictions and the diagonal on which both are the same."""
-    size = _size(len(fitted.x))
-    _dots(axes, fitted.x, fitted.targets, DATA, size, fitted.sigma)
-    _dots(axes, kept_out.x, kept_out.targets, KEPT_OUT, size, kept_out.sigma)
-    ends = np.array([np.min(axes.dataLim.extents), np.max(axes.dataLim.extents)])
-    if np.isfinite(ends).all():
-        _line(axes, ends, ends, DIAGONAL)
-
-
-def _size(points: int) -> float:
-    """Area of a marker in square points: matplotlib's own for few points, a speck for hundreds."""
-    return float(np.clip(36 * FEW / max(points, 1), 4, 36))
-
-
-def _dots(axes: Axes, x: Array, y: Array, style: _Style, size: float, sigma: Array | None = None) -> None:
-    x, y, sigma = _finite(x, y, np.zeros_like(x) if sigma is None else sigma)
-    if not len(x):
-        return
-    look: dict[str, Any] = {"s": size, "color": style.color}
-    if style.hollow:  # a hollow marker needs a size to be seen
-        look = {"s": max(size, 12), "facecolors": "none", "edgecolors": style.color}
-    elif size < 12:
-        look |= {"alpha": 0.6, "linewidths": 0}
-    axes.scatter(x, y, marker=style.marker, label=style.label, **look)
-    if sigma.any():
-        width = 1 if len(x) <= FEW else 0.5
-        axes.errorbar(
-            x, y, sigma, fmt="none", ecolor=style.color, elinewidth=width, alpha=0.6, zorder=0.9, label=style.label
-        )
-
-
-def _line(axes: Axes, x: Array, y: Array, style: _Style) -> None:
-    """A line in the order of x, with gaps where y is not finite."""
-    order = np.argsort(x, kind="stable")
-    if np.isfinite(y).any():
-        axes.plot(x[order], y[order], color=style.color, linewidth=WIDTH, label=style.label)
-
-
-def _curve(axes: Axes, x: Array, y: Array) -> None:
-    """The prediction on a grid; beside a pole it may leave the picture, which grows by its own height at most."""
-    low, high = axes.dataLim.intervaly
-    room = high - low if low < high else LARGEST
-    order = np.argsort(x, kind="stable")
-    (line,) = axes.plot([], [], color=PREDICTION.color, linewidth=WIDTH, label=PREDICTION.label)
-    line.set_data(x[order], y[order])
-    axes.update_datalim(np.column_stack(_finite(x, np.clip(y, low - room, high + room))))
-    axes.autoscale_view()
-
-
-def _finite(*columns: Array) -> list[Array]:
-    """The rows in which every number is finite."""
-    there = np.isfinite(columns).all(axis=0)
-    return [column[there] for column in columns]
-
-
-def _missing(*groups: _Points) -> int:
-    """How many predictions cannot be drawn."""
-    return sum(int(np.isnan(points.preds).sum()) for points in groups)
-
-
-def _write(text: Text, words: str, inches: float) -> None:
-    """Set words in lines that are no longer than so many inches, and as they are: `$` begins no formula."""
-    letters = max(int(inches * 72 / (0.6 * float(text.get_fontsize()))), 8)  # a letter is 0.6 of its size wide
-    lines = (textwrap.fill(line, letters, max_lines=3, placeholder=" ...") for line in words.splitlines())
-    text.set_text("\n".join(lines))
-    text.set_parse_math(False)
-
-
-def _legend(figure: Figure, panels: Iterable[Axes], missing: int) -> None:
-    """One entry for each label, below the picture; dots, their error bars and their line share one."""
-    entries: dict[str, Any] = {}
-    for axes in panels:
-        here: dict[str, tuple[Artist, ...]] = {}
-        for artist, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            here[label] = (*here.get(label, ()), artist)
-        entries = entries | {label: artists for label, artists in here.items() if label not in entries}
-    legend = figure.legend(
-        list(entries.values()),
-        list(entries),
-        title=f"predictions that are not finite: {missing}" if missing else None,
-        loc="outside lower center",
-        ncols=max(int(figure.get_figwidth() / 1.6), 1),  # inches for an entry
-        frameon=False,
-        scatteryoffsets=[0.5],  # on the line, where dots have one
-    )
-    for dots in legend.findobj(PathCollection):
-        dots.set(sizes=np.maximum(dots.get_sizes(), 16), alpha=1)  # specks are too small to tell their colour

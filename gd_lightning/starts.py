@@ -75,7 +75,8 @@ def _found(
     problem = _Problem.of(curve, points, known, wanted, REFINED_BY)
     if curve.guess is None:
         return problem.filled(_multi_start(problem, generator)).cpu()
-    guess = torch.tensor(list(curve.guess(points.columns[0].double().cpu(), points.targets.double().cpu())))
+    t, y = points.columns[0].double().cpu(), points.targets.double().cpu()
+    guess = torch.tensor(list(curve.guess(t, y)), dtype=torch.float64)
     if len(wanted) == len(curve.names) and not curve.demands.constrained:
         return guess
     # The guess knows nothing of what was demanded: let the wanted parameters make room for the others.

@@ -14,7 +14,6 @@ from functools import partial
 from io import BufferedReader
 from itertools import chain, dropwhile, islice
 from pathlib import Path
-from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,25 +22,11 @@ import pyarrow.parquet
 import torch
 from torch import Tensor
 
+from gd_lightning.cells import SECONDS, TEXT, Column, instant, measure, shortened
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["SECONDS", "Columns", "read_columns"]
+__all__ = ["Columns", "read_columns"]
 
-SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "years": 365.25 * 86400}
-TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of Arrow's units of time in a second
-
-TEXT, NUMBER = pa.string(), pa.float64()
-DATE, ZONED_DATE = pa.timestamp("us"), pa.timestamp("us", "UTC")
-EXPECTED = {
-    TEXT: "text in UTF-8",
-    NUMBER: "a finite number",
-    DATE: "a date such as 1958-03-29 or 1958-03-29T12:30",
-    ZONED_DATE: "a date with its zone such as 1958-03-29T12:30Z",
-}
-KINDS_OF_TEXT = [  # as Parquet may have it
-    getattr(pa.types, f"is_{kind}") for kind in ("string", "large_string", "string_view", "binary", "large_binary")
-]
-MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)
 
 SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"}
 A_TABLE = "expected a header line and a row for each point"
@@ -105,7 +90,7 @@ def read_columns(
     """
     if time_unit not in SECONDS:
         raise InputError(f"time_unit: given {time_unit!r}, {suggest(time_unit, SECONDS)}")
-    origin = None if time_origin is None else _instant(time_origin)
+    origin = None if time_origin is None else instant(time_origin)
     names = list(dict.fromkeys(names))
     asked = names if group is None else [*names, group]
     with _in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
@@ -114,7 +99,7 @@ def read_columns(
         with _in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
             source = form(path, stream, asked)
             positions = [_position(source, name, keys.get(name, "column")) for name in asked]
-            columns = [_Column(source, name) for name in asked]
+            columns = [Column(source, name) for name in asked]
             readers = [column.numbers if i < len(names) else column.texts for i, column in enumerate(columns)]
             table, rows = _complete_rows(source.batches(positions), readers)
             if rows == 0:
@@ -122,7 +107,7 @@ def read_columns(
             if table.num_rows == 0:
                 everywhere = " and ".join(map(repr, dict.fromkeys(asked)))
                 raise InputError(f"{_file(path)}: none of {rows} data rows has a value in {everywhere}, expected some")
-            measured = [_measured(table.column(i), time_unit, origin) for i in range(len(names))]
+            measured = [measure(table.column(i), time_unit, origin) for i in range(len(names))]
     encoded = None if group is None else table.column(len(names)).combine_chunks()
     return Columns(
         numbers={name: numbers for name, (numbers, _) in zip(names, measured, strict=True)},
@@ -172,7 +157,7 @@ def _in_one_line(what: str) -> Iterator[None]:
     """Turn what the libraries raise at broken input into one line that says of what it comes."""
     try:
         yield
-    except (OSError, pa.ArrowException, csv.Error) as error:
+    except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{what}: {' '.join(str(error).split())}") from None
 
 
@@ -213,7 +198,7 @@ class _Text:
         self.names = _cells(chain([first], lines), self.delimiter)
         if len(self.names) == 1 and not set(asked) <= set(self.names):
             expected = "expected commas, tabs or semicolons between the columns"
-            raise InputError(f"{self.file}: only one column, {_shortened(repr(self.names[0]))}; {expected}")
+            raise InputError(f"{self.file}: only one column, {shortened(repr(self.names[0]))}; {expected}")
 
     def _lines(self) -> Iterator[str]:
         """The lines from here on, without a byte order mark; byte by byte, to leave the stream where they end."""
@@ -291,96 +276,6 @@ class _Parquet:
 Reader = Callable[[pa.Array, int], pa.Array]
 
 
-class _Column:
-    """One column while it is read: what its first value is, a number or a date, all others must be."""
-
-    def __init__(self, source: _Text | _Parquet, name: str) -> None:
-        self.source = source
-        self.name = name
-        self.kind: pa.DataType | None = None
-
-    def texts(self, cells: pa.Array, start: int) -> pa.Array:
-        """The cells of a batch as trimmed text, null where it is missing; `start` data rows stand before them."""
-        return _trimmed(self._cast(cells, TEXT, start))
-
-    def numbers(self, cells: pa.Array, start: int) -> pa.Array:
-        """The cells of a batch as finite numbers, dates or durations, null where they are missing."""
-        if pa.types.is_dictionary(cells.type):
-            cells = pc.cast(cells, cells.type.value_type)
-        if pa.types.is_duration(cells.type):
-            return cells
-        if pa.types.is_date(cells.type) or pa.types.is_timestamp(cells.type):
-            return self._cast(cells, DATE, start)
-        is_text = any(is_such(cells.type) for is_such in KINDS_OF_TEXT)
-        values = self._parsed(self._cast(cells, TEXT, start), start) if is_text else self._cast(cells, NUMBER, start)
-        if values.type != NUMBER:
-            return values
-        infinite = pc.index(pc.is_inf(values), True).as_py()
-        if infinite >= 0:
-            self._refuse(cells[infinite], start + infinite, NUMBER)
-        return pc.if_else(pc.is_nan(values), None, values)
-
-    def _parsed(self, texts: pa.Array, start: int) -> pa.Array:
-        kind = self.kind or NUMBER
-        try:
-            values = _cast(texts, kind)  # most files have nothing to trim, and are read in half the time
-        except pa.ArrowInvalid:
-            plain = _plain(texts, self.source.decimal)
-            kind = self.kind or _kind(next((cell for cell in plain if cell.is_valid), plain[0]))
-            values = self._cast(plain, kind, start, texts)
-        if self.kind is None and values.null_count == len(values):
-            return pa.nulls(len(values))
-        self.kind = kind
-        return _cast(values, DATE) if kind == ZONED_DATE else values
-
-    def _cast(self, cells: pa.Array, kind: pa.DataType, start: int, given: pa.Array | None = None) -> pa.Array:
-        """Cast, or refuse the first cell that is not of the kind, in the words of the file if these are `given`."""
-        try:
-            return _cast(cells, kind)
-        except pa.ArrowNotImplementedError:
-            what = f"cells of type {_shortened(str(cells.type))}, expected numbers, dates or text"
-            raise InputError(f"{self.source.file}: column {self.name!r} has {what}") from None
-        except pa.ArrowInvalid:
-            row = next(row for row, cell in enumerate(cells) if not _fits(cell, kind))
-            self._refuse((cells if given is None else given)[row], start + row, kind)
-
-    def _refuse(self, cell: pa.Scalar, row: int, kind: pa.DataType) -> NoReturn:
-        value = cell.as_py()
-        raise InputError(
-            f"{self.source.file}: column {self.name!r}, {self.source.place(row)}: "
-            f"{_shortened(repr(value.strip() if isinstance(value, str | bytes) else value))}, "
-            f"expected {EXPECTED[kind]}; correct or remove that row"
-        )
-
-
-def _cast(cells: pa.Array | pa.Scalar, kind: pa.DataType) -> pa.Array | pa.Scalar:
-    """Cast; large integers round to the nearest double, and times to the microsecond below."""
-    return pc.cast(cells, options=pc.CastOptions(kind, allow_time_truncate=True, allow_float_truncate=True))
-
-
-def _fits(cell: pa.Scalar, kind: pa.DataType) -> bool:
-    try:
-        _cast(cell, kind)
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _kind(cell: pa.Scalar) -> pa.DataType:
-    return next((kind for kind in (NUMBER, DATE, ZONED_DATE) if _fits(cell, kind)), NUMBER)
-
-
-def _trimmed(texts: pa.Array) -> pa.Array:
-    texts = pc.utf8_trim_whitespace(texts)
-    return pc.if_else(pc.is_in(texts, value_set=MISSING), None, texts)
-
-
-def _plain(texts: pa.Array, decimal: str) -> pa.Array:
-    """Cells as Arrow casts them: trimmed, with a decimal point, and seconds with six decimals at most."""
-    texts = pc.replace_substring(_trimmed(texts), decimal, ".")
-    return pc.replace_substring_regex(texts, r"(:\d\d\.\d{6})\d+", r"\1")
-
-
 def _through_newline(stream: pa.NativeFile) -> Iterator[bytes]:
     """The bytes of one line."""
     for byte in islice(iter(partial(stream.read, 1), b""), LONGEST_LINE):
@@ -419,34 +314,3 @@ def _complete_rows(batches: Iterator[list[pa.Array]], readers: Sequence[Reader])
         rows += len(values[0])
     # a batch without any value in some column has left its type open
     return pa.concat_tables(kept, promote_options="permissive") if kept else pa.table({}), rows
-
-
-def _measured(column: pa.ChunkedArray, time_unit: str, origin: int | None) -> tuple[Tensor, str]:
-    """A complete column in double precision, and what to add to its label if it is one of times."""
-    if column.type == NUMBER:
-        return torch.tensor(column.to_numpy()), ""
-    ticks = pc.cast(column, pa.int64())
-    suffix = f" ({time_unit})"
-    if column.type == DATE:
-        origin = pc.min(ticks).as_py() if origin is None else origin
-        ticks = pc.subtract_checked(ticks, origin)
-        suffix = f" ({time_unit} since {_date(origin)})"
-    return torch.tensor(ticks.to_numpy() / (TICKS[column.type.unit] * SECONDS[time_unit])), suffix
-
-
-def _instant(text: str) -> int:
-    """Microseconds from 1970 to an ISO date."""
-    kind = _kind(pa.scalar(text))
-    if kind == NUMBER:
-        raise InputError(f"time_origin: given {text!r}, expected {EXPECTED[DATE]}")
-    return int(_cast(_cast(pa.scalar(text), kind), DATE).value)
-
-
-def _date(instant: int) -> str:
-    """The ISO date or date-time of so many microseconds from 1970, as short as it can be."""
-    text = str(_cast(pa.scalar(instant, DATE), TEXT).as_py())
-    return text.removesuffix(".000000").removesuffix(" 00:00:00")
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

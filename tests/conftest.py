@@ -1,6 +1,8 @@
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +91,33 @@ def gd_lightning(*args, cwd, gpu=False, timeout=300):
         stdin=subprocess.DEVNULL,
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["gd_lightning.cli"])
+
+
+def forked(*args, cwd, timeout=300):
+    """The command line in a process of its own that has its imports behind it, for the many runs that end early."""
+    with tempfile.TemporaryDirectory() as folder:
+        process = PROCESSES.Process(target=_in_its_own_process, args=([str(arg) for arg in args], str(cwd), folder))
+        process.start()
+        process.join(timeout)
+        assert process.exitcode is not None, f"still running after {timeout} s: {args}"
+        return Finished(process.exitcode, *(Path(folder, name).read_text() for name in ("out", "err")))
+
+
+def _in_its_own_process(args, cwd, folder):
+    os.environ.update(COLUMNS="120", CUDA_VISIBLE_DEVICES="")
+    os.chdir(cwd)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin = open(0)
+    sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
+    from gd_lightning.__main__ import main
+
+    sys.exit(main(args))
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Wrong input on the real command line: one line, exit code 2, nothing written."""
 
 import pytest
-from conftest import gd_lightning
+from conftest import forked
 
 TABLE = ["fit", "--data=Table", "--data.t=speed", "--data.y=dist"]
 FILES = {
@@ -21,6 +21,16 @@ FILES = {
     "null.yaml": "model: null\n",
     "latin.yaml": b"model: {function: quadr\xe4tic}\n",
     "twice.csv": "speed,dist,dist\n1,2,3\n2,3,4\n3,4,5\n",
+    "constant.csv": "speed,dist\n4,2\n4,3\n4,4\n",
+    "sigma.csv": "speed,dist,err\n4,2,1\n5,3,0\n6,4,1\n",
+    "mixed.csv": b"speed,dist\n4,2\n5,3\xe9\n6,4\n",
+    "short.csv": "speed,dist,who\n1,2,a\n2,3,a\n3,4,a\n1,2,b\n",
+    "below.csv": "speed,dist\n-1,2\n1,3\n2,4\n",
+    "old.parquet": b"PAR1 but no Parquet",
+    "curves.py": "def f(t, a):\n    return a * t\n\n\nthing = 3\n",
+    "broken_curves.py": "def f(t, a)\n",
+    "ties.yaml": "model: {parameters: {a: {expr: b}, b: {expr: 2*a}}}\n",
+    "bounds.yaml": "model: {parameters: {a: {init: 1, min: 2}}}\n",
 }
 CASES = {
     "misspelt option": (["fit", "--model.lrr=1e-5"], ["--model.lrr", "did you mean --model.lr?"]),
@@ -45,7 +55,6 @@ CASES = {
     "misspelt callback": (["fit", "--trainer.callbacks=EarlyStoping"], ["'EarlyStoping'", "'EarlyStopping'?"]),
     "misspelt command": (["fti"], ["unknown command 'fti'", "did you mean 'fit'?"]),
     "no command": ([], ["no command given", "fit, predict"]),
-    "text for a number": (["fit", "--model.lr=fast"], ["model.lr", "'fast'", "expected a number"]),
     "text for a whole number": (["fit", "--config=type.yaml"], ["trainer.max_epochs", "'ten'", "a whole number"]),
     "text for points": (["fit", "--data.points=many"], ["data.points", "'many'", "a whole number"]),
     "a number for a mapping": (["fit", "--model.init=3"], ["model.init", "'3'", "a mapping such as {a: 1, b: 2}"]),
@@ -78,10 +87,53 @@ CASES = {
     "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),
     "missing table": ([*TABLE, "--data.path=goood.csv"], ["goood.csv is no such file", "did you mean 'good.csv'?"]),
     "missing column": ([*TABLE, "--data.path=good.csv", "--data.y=dits"], ["no column 'dits'", "'dist'?"]),
-    "table without columns": (["fit", "--data=Table", "--data.path=good.csv"], ["also needs t, y", "--data.t ..."]),
+    "table without columns": (["fit", "--data=Table", "--data.path=good.csv"], ["also needs t", "--data.t ..."]),
     "empty table": ([*TABLE, "--data.path=empty.csv"], ["empty.csv: empty file"]),
     "text in a column": ([*TABLE, "--data.path=text.csv"], ["'dist'", "data row 2 (line 3 of the file)", "'abc'"]),
-    "nan in a column": ([*TABLE, "--data.path=nan.csv"], ["data row 3 (line 4 of the file)", "'nan'"]),
+    "no value left in a column": (
+        [*TABLE, "--data.path=nan.csv", "--data.sigma=dist", "--data.holdout=0.9"],
+        ["the series has 0 points, expected at least 3"],
+    ),
+    "a formula with ^": (["fit", "--model.function=a*t^2"], ["column 4", "^ is no power here; expected **"]),
+    "an attribute in a formula": (["fit", "--model.function=a*t.real"], ["column 4", "an attribute"]),
+    "an unknown function in a formula": (["fit", "--model.function=a*ep(t)"], ["column 3", "did you mean 'exp'?"]),
+    "a formula that runs code": (["fit", "--model.function=open(t)"], ["column 1", "no function 'open'"]),
+    "a formula without its predictor": (
+        [*TABLE, "--data.path=good.csv", "--model.function=a*seconds"],
+        ["has the names a, seconds", "a formula in speed, or in t"],
+    ),
+    "a predictor that is not used": (
+        ["fit", "--data=Table", "--data.path=good.csv", "--data.t=[speed,dist]", "--data.y=dist"],
+        ["quadratic does not use the predictor 'speed'"],
+    ),
+    "a module that is not there": (
+        ["fit", "--model.function=no_curves.f"],
+        ["no module 'no_curves'", "my_curves.damped"],
+    ),
+    "a function that is not there": (["fit", "--model.function=curves.g"], ["curves has no 'g'", "choose from f"]),
+    "no function at all": (["fit", "--model.function=curves.thing"], ["curves.thing is int, expected a function"]),
+    "a module with a mistake": (["fit", "--model.function=broken_curves.f"], ["SyntaxError", "line 1"]),
+    "demands on no parameter": (["fit", "--model.parameters.z.min=0"], ["quadratic has no parameter 'z'", "a, b, c"]),
+    "an unknown demand": (["fit", "--model.parameters.a.minn=0"], ["a has the key 'minn'", "did you mean 'min'?"]),
+    "circular ties": (["fit", "--config=ties.yaml"], ["in a circle", "a = b", "b = 2*a"]),
+    "a start outside its bounds": (["fit", "--config=bounds.yaml"], ["a has init 1, outside its bounds 2 to inf"]),
+    "min above max": (["fit", "--model.parameters.a.min=2", "--model.parameters.a.max=1"], ["min 2 and max 1"]),
+    "an unknown loss": (["fit", "--model.loss=hubber"], ["loss: given 'hubber'", "did you mean 'huber'?"]),
+    "an unknown start": (["fit", "--model.start=guess"], ["start: given 'guess'", "data, random"]),
+    "an lr that is no number": (["fit", "--model.lr=fast"], ["model.lr", "'fast'"]),
+    "a holdout that leaves nothing": (["fit", "--data.holdout=1"], ["data.holdout: given 1", "from 0 to below 1"]),
+    "constant t": ([*TABLE, "--data.path=constant.csv"], ["speed: all 3 points", "at 4", "at least two places"]),
+    "a sigma of zero": ([*TABLE, "--data.path=sigma.csv", "--data.sigma=err"], ["'err'", "holds 0", "above 0"]),
+    "mixed encodings": ([*TABLE, "--data.path=mixed.csv"], ["mixed.csv", "row 2"]),
+    "a short series": ([*TABLE, "--data.path=short.csv", "--data.series=who"], ["series 2 has 1 point", "at least 3"]),
+    "outside the domain": (
+        [*TABLE, "--data.path=below.csv", "--model.function=power_law"],
+        ["speed: point 1 of 3 is -1", "power_law is defined for t > 0"],
+    ),
+    "a broken Parquet file": ([*TABLE, "--data.path=old.parquet"], ["old.parquet: cannot be read as Parquet"]),
+    "standard input without a table": ([*TABLE, "--data.path=-"], ["standard input: empty file"]),
+    "a degree too high": (["fit", "--model.function=polynomial(99)"], ["polynomial", "99", "20"]),
+    "functions of two names": (["functions", "a", "b"], ["given 'a b'", "expected one name"]),
     "a single point": ([*TABLE, "--data.path=one.csv"], ["1 point", "at least 3", "a, b, c"]),
     "resume from no checkpoint": (["fit", "--ckpt_path=good.csv"], ["good.csv is no checkpoint", "last.ckpt"]),
     "resume from a missing file": (["fit", "--ckpt_path=no.ckpt"], ["no such file: no.ckpt", "'last'"]),
@@ -98,7 +150,7 @@ CASES = {
 def test_one_line_and_exit_code_2(tmp_path, args, said):
     for name, text in FILES.items():
         (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    done = gd_lightning(*args, cwd=tmp_path)
+    done = forked(*args, cwd=tmp_path)
     assert done.code == 2
     assert done.out == ""
     [line] = done.err.splitlines()

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -99,8 +100,8 @@ def test_every_config_does_what_its_first_lines_say(config, tmp_path):
     assert words[-1] == str(config.relative_to(ROOT))
     done = gd_lightning(*words[1:], "--trainer.default_root_dir", tmp_path, cwd=ROOT)
     assert (done.code, done.err) == (0, "")
-    promised = float(re.search(r"to (\d+\.\d+)", expectation).group(1))
-    assert round(result(tmp_path)["rmse"], 2) == promised
+    promised = re.search(r"to (\d+\.\d+)", expectation).group(1)
+    assert f"{result(tmp_path)['rmse']:.{len(promised.partition('.')[2])}f}" == promised
 
 
 def test_the_best_parabola_of_the_stopping_distances():
@@ -112,6 +113,37 @@ def test_the_best_parabola_of_the_stopping_distances():
     residual = columns @ torch.linalg.lstsq(columns, y).solution - y
     assert len(table) == 50
     assert residual.square().mean().sqrt().item() == pytest.approx(14.71, abs=0.005)
+
+
+def test_the_peak_s_config_reaches_the_certified_values(tmp_path):
+    """NIST's Eckerle4: b1/b2 * exp(-((x - b3)/b2)**2 / 2)."""
+    config = ROOT / "configs" / "peak.yaml"
+    done = gd_lightning("fit", "--config", config, "--trainer.default_root_dir", tmp_path, cwd=ROOT)
+    assert (done.code, done.err) == (0, "")
+    b1, b2, b3 = 1.5543827178, 4.0888321754, 4.5154121844e2
+    assert list(result(tmp_path)["parameters"].values()) == pytest.approx([b1 / b2, b3, b2], rel=1e-8)
+    assert result(tmp_path)["rmse"] == pytest.approx((1.4635887487e-03 / 35) ** 0.5, rel=1e-9)
+
+
+def test_the_forecast_of_carbon_dioxide_is_that_of_least_squares(tmp_path):
+    """The formula is linear in level, trend, bend and the sines and cosines of the year."""
+    with (ROOT / "examples" / "mauna_loa_co2.csv").open() as file:
+        rows = [(row["date"], float(row["co2"])) for row in csv.DictReader(file) if row["co2"]]
+    dates = np.array([row[0] for row in rows], dtype="datetime64[D]") - np.datetime64("1980-01-01")
+    t, y = dates.astype(float) / 365.25, np.array([row[1] for row in rows])
+    year = 2 * np.pi * t
+    columns = np.stack(
+        [np.ones_like(t), t / 20, (t / 20) ** 2, *(f(k * year) for k in (1, 2) for f in (np.sin, np.cos))], -1
+    )
+    fitted = len(t) - round(0.1 * len(t))
+    residual = columns @ np.linalg.lstsq(columns[:fitted], y[:fitted])[0] - y
+    done = gd_lightning("fit", "--config", "configs/co2.yaml", "--trainer.default_root_dir", tmp_path, cwd=ROOT)
+    assert (done.code, done.err) == (0, "")
+    content = result(tmp_path)
+    assert content["data"] == {"points": 2003, "rows": 2284, "left out": 59, "kept out": 222}
+    assert content["rmse"] == pytest.approx(np.sqrt(np.mean(residual[:fitted] ** 2)), rel=1e-4)
+    assert content["holdout_rmse"] == pytest.approx(np.sqrt(np.mean(residual[fitted:] ** 2)), rel=1e-3)
+    assert "59 of 2284 rows lack a value and were left out." in done.out
 
 
 def test_lr_seed_and_steps_from_the_command_line(tmp_path):

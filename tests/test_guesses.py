@@ -1,5 +1,6 @@
 """Guesses: from each of them, SciPy's least squares reaches the curve that the data were made from, or a better one."""
 
+import math
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from scipy.optimize import least_squares
 
 from gd_lightning import functions
+from gd_lightning.guesses import defined_for, starts_from
 from gd_lightning.resolve import parameter_names, resolve
 
 CASES = int(os.environ.get("GUESS_CASES", "100"))  # for each family, half of them at each noise
@@ -33,57 +35,82 @@ EDGES = {
 }
 
 
-def log_uniform(rng, low, high):
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+class Draw:
+    """Random numbers for one case, with scales of t and of y over three orders of magnitude.
+
+    Attributes:
+        t: the span of the data.
+        y: the size of the curve, of either sign.
+        u: 30 to 100 values from 0 to 1, half of the time evenly spaced, else at random and in no order.
+    """
+
+    def __init__(self, rng):
+        self.rng, self.normal, self.uniform = rng, rng.normal, rng.uniform
+        self.t, self.y = self.log(0.03, 30), self.sign() * self.log(0.03, 30)
+        count = int(rng.integers(30, 101))
+        self.u = np.linspace(0, 1, count) if rng.random() < 0.5 else rng.random(count)
+
+    def log(self, low, high):
+        """A number from low to high, each ratio equally likely."""
+        return float(np.exp(self.rng.uniform(np.log(low), np.log(high))))
+
+    def sign(self):
+        """1 or -1."""
+        return float(self.rng.choice([-1.0, 1.0]))
+
+    def powers(self, *exponents):
+        """Coefficients of powers of t."""
+        return [self.y * self.normal() / self.t**exponent for exponent in exponents]
+
+    def place(self):
+        """A place within the data."""
+        return self.t * self.uniform(0.1, 0.9)
+
+    def width(self):
+        """The width of what the data can resolve."""
+        return self.t * self.log(0.03, 0.3)
+
+    def wave(self):
+        """Frequency, at more than three points for a cycle, and phase."""
+        return self.uniform(1, 8) / self.t, self.uniform(-np.pi, np.pi)
+
+    def offset(self):
+        """A level of about the size of the curve."""
+        return self.y * self.normal()
 
 
-def sign(rng):
-    return float(rng.choice([-1.0, 1.0]))
+# One random case of each family: from where to where in units of the span its t go, and its true parameters.
+TRUTHS = {
+    "linear": lambda d: (0, d.powers(1, 0)),
+    "quadratic": lambda d: (0, d.powers(2, 1, 0)),
+    "cubic": lambda d: (0, d.powers(3, 2, 1, 0)),
+    "polynomial": lambda d: (0, d.powers(0, 1, 2, 3, 4)),
+    "exponential_growth": lambda d: (0, [d.y, d.sign() * d.log(0.3, 8) / d.t]),
+    "exponential_decay": lambda d: (0, [d.y, d.t * d.log(0.05, 2), d.offset()]),
+    "double_exponential": lambda d: (0, [d.y, d.t * d.log(0.05, 0.2), d.y * d.log(0.3, 3), d.t * d.log(0.5, 2)]),
+    "power_law": lambda d: (0.02, [d.y / d.t ** (exponent := d.uniform(-3, 4)), exponent]),
+    "logarithmic": lambda d: (0.02, [d.y, d.offset()]),
+    "logistic": lambda d: (0, [d.y, d.sign() / d.width(), d.place()]),
+    "gompertz": lambda d: (0, [d.y, d.sign() / d.width(), d.place()]),
+    "richards": lambda d: (0, [d.y, d.sign() / d.width(), d.place(), d.log(0.2, 5)]),
+    "hill": lambda d: (0, [d.y, d.place(), d.sign() * d.log(0.7, 6)]),
+    "michaelis_menten": lambda d: (0, [d.y, d.t * d.log(0.03, 2)]),
+    "arrhenius": lambda d: (1, [d.y, 8.314462618 * d.t * d.log(0.5, 30)]),
+    "gaussian": lambda d: (0, [d.y, d.place(), d.width()]),
+    "lorentzian": lambda d: (0, [d.y, d.place(), d.width()]),
+    "pseudo_voigt": lambda d: (0, [d.y, d.place(), d.width(), d.uniform(0, 1)]),
+    "sine": lambda d: (0, [d.y, *d.wave(), d.offset()]),
+    "damped_sine": lambda d: (0, [d.y, d.t * d.log(0.15, 2), *d.wave(), d.offset()]),
+    "error_function": lambda d: (0, [d.y, d.place(), d.width(), d.offset()]),
+    "rational": lambda d: (0, [*d.powers(0, 1), d.uniform(-0.5, 3) / d.t, d.log(0.1, 10) / d.t**2]),
+}
 
 
-# One case of each family: the values of t on 0..1, and the parameters in units of the span of t and the size of y.
-# `place` is 0..1: what stands at a place is within the data.
 def case(name, rng):
-    """Times and true parameters of one random case: scales of t and of y over three orders of magnitude."""
-    T, Y = 10 ** rng.uniform(-1.5, 1.5), sign(rng) * 10 ** rng.uniform(-1.5, 1.5)
-    n = int(rng.integers(30, 101))
-    u = np.linspace(0, 1, n) if rng.random() < 0.5 else np.sort(rng.random(n))
-    place = rng.uniform(0.15, 0.85)
-    width = log_uniform(rng, 0.03, 0.3)
-    angle = rng.uniform(-np.pi, np.pi)
-    cycles = rng.uniform(1, 8)
-    tau = log_uniform(rng, 0.05, 2)
-    offset = Y * rng.normal()
-    normal = rng.normal
-    shape = log_uniform(rng, 0.2, 5)
-    steep = sign(rng) / log_uniform(rng, 0.03, 0.3)
-    positive = 0.02 + u
-    params = {
-        "linear": lambda: (u, [Y / T, Y * normal()]),
-        "quadratic": lambda: (u, [Y * normal() / T**2, Y * normal() / T, Y * normal()]),
-        "cubic": lambda: (u, [Y * normal() / T**3, Y * normal() / T**2, Y * normal() / T, Y * normal()]),
-        "polynomial": lambda: (u, [Y * normal() / T**k for k in range(5)]),
-        "exponential_growth": lambda: (u, [Y, sign(rng) * log_uniform(rng, 0.3, 8) / T]),
-        "exponential_decay": lambda: (u, [Y, T * tau, offset]),
-        "double_exponential": lambda: (u, [Y, T * log_uniform(rng, 0.05, 0.3), Y * log_uniform(rng, 0.3, 3), T * log_uniform(rng, 0.5, 2)]),
-        "power_law": lambda: (positive, [Y / T, rng.uniform(-3, 4)]),
-        "logarithmic": lambda: (positive, [Y, offset]),
-        "logistic": lambda: (u, [Y, steep / T, T * place]),
-        "gompertz": lambda: (u, [Y, steep / T, T * place]),
-        "richards": lambda: (u, [Y, steep / T, T * place, shape]),
-        "hill": lambda: (u, [Y, T * place, sign(rng) * log_uniform(rng, 0.7, 6)]),
-        "michaelis_menten": lambda: (u, [Y, T * log_uniform(rng, 0.03, 2)]),
-        "arrhenius": lambda: (1 + u, [Y, 8.314462618 * T * log_uniform(rng, 0.5, 30)]),
-        "gaussian": lambda: (u, [Y, T * place, T * width]),
-        "lorentzian": lambda: (u, [Y, T * place, T * width]),
-        "pseudo_voigt": lambda: (u, [Y, T * place, T * width, rng.random()]),
-        "sine": lambda: (u, [Y, cycles / T, angle, offset]),
-        "damped_sine": lambda: (u, [Y, T * log_uniform(rng, 0.15, 2), cycles / T, angle, offset]),
-        "error_function": lambda: (u, [Y, T * place, T * width, offset]),
-        "rational": lambda: (u, [Y * normal(), Y * normal() / T, rng.uniform(-1, 3) / T, log_uniform(rng, 0.5, 10) / T**2]),
-    }
-    u, params = params[name]()
-    return T * u, np.array(params)
+    """Times and true parameters of one random case."""
+    draw = Draw(rng)
+    begin, truth = TRUTHS[name](draw)
+    return draw.t * (begin + draw.u), np.array(truth)
 
 
 def numpy_of(function):
@@ -93,6 +120,11 @@ def numpy_of(function):
         return function(torch.from_numpy(t), *torch.from_numpy(np.asarray(params))).numpy()
 
     return predict
+
+
+def guess_of(name, t, y):
+    """The guess of a family, from lists."""
+    return resolve(name).guess(torch.tensor(t, dtype=torch.float64), torch.tensor(y, dtype=torch.float64))
 
 
 def reaches(function, t, y, truth):
@@ -118,3 +150,73 @@ def success_rate(name, noise, cases):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_from_the_guess_a_fit_reaches_what_the_data_were_made_from(name, noise):
     assert success_rate(name, noise, CASES // 2) >= ENOUGH
+
+
+def test_every_family_has_cases_here():
+    assert sorted(TRUTHS) == FAMILIES
+
+
+@pytest.mark.parametrize("edge", EDGES)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_at_the_edges_a_guess_is_one_finite_number_for_each_parameter(name, edge):
+    guess = guess_of(name, *EDGES[edge])
+    assert len(guess) == len(parameter_names(resolve(name)))
+    assert all(type(value) is float and math.isfinite(value) for value in guess)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_guess_is_deterministic_and_asks_no_order_of_the_points(name):
+    rng = np.random.default_rng(3)
+    t, truth = case(name, rng)
+    y = numpy_of(resolve(name))(truth, t)
+    guess, again = guess_of(name, t, y), guess_of(name, t, y)
+    assert guess == again
+    order = rng.permutation(len(t))
+    curve, shuffled = (numpy_of(resolve(name))(g, t) for g in (guess, guess_of(name, t[order], y[order])))
+    assert np.allclose(curve, shuffled, atol=1e-3 * np.ptp(y))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e9])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_guess_fits_in_any_units(name, unit):
+    t, truth = case(name, np.random.default_rng(4))
+    y = numpy_of(resolve(name))(truth, t)
+    guess = guess_of(name, unit * t, unit * y)
+    assert np.allclose(numpy_of(resolve(name))(guess, unit * t), unit * y, atol=1e-3 * unit * np.ptp(y))
+
+
+@pytest.mark.parametrize(("name", "degree"), [("linear", 1), ("quadratic", 2), ("cubic", 3), ("polynomial(6)", 6)])
+def test_the_guess_of_a_polynomial_is_numpy_s_least_squares(name, degree):
+    rng = np.random.default_rng(degree)
+    t, y = rng.uniform(-2, 3, 40), rng.normal(size=40)
+    expected = np.polyfit(t, y, degree)
+    guess = guess_of(name, t, y)
+    assert np.allclose(guess[::-1] if name.startswith("polynomial") else guess, expected, rtol=1e-9)
+
+
+def test_the_guess_of_a_logarithm_is_numpy_s_least_squares():
+    rng = np.random.default_rng(0)
+    t, y = rng.uniform(0.1, 9, 40), rng.normal(size=40)
+    assert np.allclose(guess_of("logarithmic", t, y), np.polyfit(np.log(t), y, 1), rtol=1e-9)
+
+
+def test_a_wave_of_many_cycles_is_found_in_a_long_series():
+    t = np.linspace(0, 1, 100_000)
+    y = np.sin(2 * np.pi * 12_345.6 * t + 1) + np.random.default_rng(0).normal(size=len(t))
+    _, frequency, _, _ = guess_of("sine", t, y)
+    assert abs(frequency - 12_345.6) < 0.1
+
+
+def test_points_where_a_family_is_not_defined_are_left_out():
+    t = np.array([-1.0, 0.0, 1.0, 2.0, 3.0, 4.0])
+    assert np.allclose(guess_of("power_law", t, np.where(t > 0, 3 * np.abs(t) ** 1.5, 7)), [3, 1.5], rtol=1e-4)
+
+
+def test_a_function_of_one_s_own_may_carry_a_guess_and_a_domain():
+    @defined_for("t > 0")
+    @starts_from(lambda t, y: [float(y.mean())])
+    def level(t, height):
+        return height + 0 * t
+
+    assert level.guess(torch.tensor([0.0, 1.0]), torch.tensor([2.0, 4.0])) == [3.0]
+    assert level.domain == "t > 0"

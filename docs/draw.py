@@ -1,0 +1,114 @@
+"""Draws the pictures of the documentation and writes docs/functions.md: python docs/draw.py."""
+
+import inspect
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+
+from gd_lightning import fit, functions
+from gd_lightning.catalog import description
+from gd_lightning.curve import Curve
+from gd_lightning.plots import png
+from gd_lightning.resolve import equation, parameter_names, resolve
+
+DOCS = Path(__file__).parent
+
+# What each picture shows: the range of t, and the true parameters in the order of the signature.
+EXAMPLES: dict[str, tuple[float, float, list[float]]] = {
+    "linear": (0, 10, [0.8, 2]),
+    "quadratic": (0, 19, [0.8, -12, 46]),
+    "cubic": (-3, 3, [1, 0.5, -5, 2]),
+    "polynomial": (-1, 1, [1, -2, -3, 3, 4]),
+    "exponential_growth": (0, 10, [2, 0.35]),
+    "exponential_decay": (0, 10, [3, 2, 1]),
+    "double_exponential": (0, 10, [3, 0.5, 2, 5]),
+    "power_law": (0.5, 20, [2, 0.6]),
+    "logarithmic": (0.2, 20, [1.5, 2]),
+    "logistic": (0, 12, [5, 1.2, 6]),
+    "gompertz": (0, 12, [5, 0.6, 4]),
+    "richards": (0, 12, [5, 1.2, 6, 3]),
+    "hill": (0, 20, [5, 6, 3]),
+    "michaelis_menten": (0, 20, [5, 3]),
+    "arrhenius": (290, 360, [2e8, 5e4]),
+    "gaussian": (0, 10, [3, 5, 1]),
+    "lorentzian": (0, 10, [3, 5, 0.8]),
+    "pseudo_voigt": (0, 10, [3, 5, 1, 0.5]),
+    "sine": (0, 10, [2, 0.4, 0.5, 1]),
+    "damped_sine": (0, 10, [2, 3, 0.7, 0.5, 1]),
+    "error_function": (0, 10, [2, 5, 1.5, 1]),
+    "rational": (0, 10, [1, 2, -0.2, 0.08]),
+}
+
+HEAD = """\
+# The families
+
+Each is a plain function of `t` and its parameters, used by its name: `--model.function gaussian` on the command line,
+`fit("gaussian", t, y)` in Python, and inside formulas, `"gaussian(t, a1, c1, w1) + slope*t + intercept"`. Each has a
+starting guess from the data. The pictures show data with 5 % of noise and the fit from that guess; `docs/draw.py`
+draws them, and writes this page from what the functions say of themselves. `gd-lightning functions` lists them in a
+terminal.
+
+"""
+
+
+def section(name: str) -> str:
+    """What the page says of one family."""
+    family = resolve(name)
+    text = inspect.getdoc(getattr(functions, name)) or ""
+    arguments = re.findall(
+        r"^    (\w+): (.+(?:\n {8}.+)*)", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE
+    )
+    lines = [f"## {name}", "", f"    {equation(family)}", "", description(family), ""]
+    for argument, meaning in arguments:
+        if argument != "t":
+            plain = re.sub(r"; scalar or `\(\*batch, 1\)`(, like every parameter)?", "", " ".join(meaning.split()))
+            lines.append(f"- `{argument}`: {plain}")
+    further = [paragraph for paragraph in text.split("\n\n") if paragraph.startswith(("Defined", "Source"))]
+    lines += ["", *(" ".join(paragraph.split()) + "  " for paragraph in further)]
+    return "\n".join([*lines, "", f"![Data and fit of {name}](functions/{name}.png)", ""])
+
+
+def page() -> str:
+    """The whole of docs/functions.md."""
+    contents = " · ".join(f"[{name}](#{name})" for name in EXAMPLES)
+    return f"{HEAD}{contents}\n\n" + "\n".join(section(name) for name in EXAMPLES)
+
+
+def draw(name: str) -> bytes:
+    """The picture of one family, as PNG."""
+    low, high, values = EXAMPLES[name]
+    generator = torch.Generator().manual_seed(2021)
+    t = torch.linspace(low, high, 60, dtype=torch.float64)
+    curve = Curve(name).double()
+    assert len(parameter_names(resolve(name))) == len(values)
+    y = curve.evaluate(t, torch.tensor(values, dtype=torch.float64))
+    noise = 0.05 * (y.max() - y.min()) * torch.randn(60, generator=generator, dtype=torch.float64)
+    return png(fit(name, t, y + noise, start="data", lr="auto", steps=2000).plot())
+
+
+def run(config: str, **pictures: str) -> None:
+    """Keep pictures of a configuration's run: their names here, and what the run calls them."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = ["-m", "gd_lightning", "fit", "--config", f"configs/{config}.yaml", "--trainer.accelerator=cpu"]
+        subprocess.run(
+            [sys.executable, *command, f"--trainer.default_root_dir={folder}"],
+            cwd=DOCS.parent,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        for here, there in pictures.items():
+            shutil.copy(Path(folder, "lightning_logs", "version_0", f"{there}.png"), DOCS / f"{here}.png")
+
+
+if __name__ == "__main__":
+    run("quadratic", film_strip="film_strip")
+    run("co2", co2="prediction")
+    (DOCS / "functions").mkdir(exist_ok=True)
+    for family in EXAMPLES:
+        (DOCS / "functions" / f"{family}.png").write_bytes(draw(family))
+    (DOCS / "functions.md").write_text(page())

@@ -1,0 +1,296 @@
+"""The strokes of a picture: dots, error bars, lines, text and legend, in the same colours everywhere.
+
+Blue is data, red is the prediction, grey is the prediction at the start, and hollow orange diamonds are points that
+were kept out of the fit. What is not finite is not drawn, and the legend says how many predictions that leaves out.
+"""
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = [
+    "MARGIN",
+    "NOTHING",
+    "Frame",
+    "Held",
+    "HeldPairs",
+    "Line",
+    "Panel",
+    "add_legend",
+    "axes_above_residuals",
+    "blank_figure",
+    "count_missing",
+    "draw_observed",
+    "draw_series",
+    "drawable",
+    "fitted_points",
+    "kept_out_points",
+    "panels_in_a_row",
+    "write",
+]
+
+Line = tuple[Tensor, Tensor]
+Held = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor | None]
+HeldPairs = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
+Array = NDArray[np.float64]
+
+FEW = 40  # up to so many points, a red dot beside each blue one can be followed with the eye
+WIDTH = 1.2  # of a line, in points: data beneath it can still be seen
+MARGIN = 0.6  # inches beside a small panel, for the numbers of its y axis, and beside its x label, for a power of ten
+LARGEST = 1e300  # the margins of an axis that reaches further overflow
+
+
+class Frame(NamedTuple):
+    """One panel of a film strip: what is predicted after a number of steps."""
+
+    title: str
+    preds: Tensor
+
+
+class Panel(NamedTuple):
+    """What there is to see of one series.
+
+    Attributes:
+        title: text above it; a line break separates the series' name from its RMSE.
+        t: independent variable, shape `(T,)`.
+        targets: data, shape `(T,)`.
+        preds: predictions, shape `(T,)`.
+        start: predictions of the starting values, shape `(T,)`.
+        sigma: standard deviations of the data, shape `(T,)`; infinite where there is no point, of which nothing
+            is drawn then.
+        line: a fine grid of t and the prediction there, both of shape `(G,)`.
+        holdout: t, targets and predictions of the points kept out of the fit, and their sigma, if there is one; all
+            of shape `(H,)`.
+    """
+
+    title: str
+    t: Tensor
+    targets: Tensor
+    preds: Tensor
+    start: Tensor | None = None
+    sigma: Tensor | None = None
+    line: Line | None = None
+    holdout: Held | None = None
+
+
+class Drawable(NamedTuple):
+    """Numbers to draw, shape `(N,)`: nan where one cannot be drawn; without start all nan, without sigma all 0."""
+
+    x: Array
+    targets: Array
+    preds: Array
+    sigma: Array
+    start: Array
+
+
+def drawable(
+    x: Tensor, targets: Tensor, preds: Tensor, sigma: Tensor | None = None, start: Tensor | None = None
+) -> Drawable:
+    """Tensors as numbers to draw, shape `(N,)`, without those whose sigma says that there is no point."""
+    columns = [_array(x), _array(targets), _array(preds)]
+    columns.append(np.zeros_like(columns[0]) if sigma is None else _array(sigma))
+    columns.append(np.full_like(columns[0], np.nan) if start is None else _array(start))
+    return Drawable(*(column[columns[3] >= 0] for column in columns))
+
+
+def _array(values: Tensor) -> Array:
+    numbers = values.detach().cpu().double().numpy().reshape(-1)
+    return np.where(np.abs(numbers) <= LARGEST, numbers, np.nan)
+
+
+class _Style(NamedTuple):
+    """How dots or a line look, and what the legend calls them."""
+
+    label: str
+    color: str
+    marker: str = "o"
+    hollow: bool = False
+
+
+NOTHING = drawable(torch.empty(0), torch.empty(0), torch.empty(0))
+DATA = _Style("data", "C0")
+KEPT_OUT = _Style("kept out", "C1", marker="D", hollow=True)
+START = _Style("prediction at the start", "0.6", hollow=True)
+PREDICTION = _Style("prediction", "red")
+DIAGONAL = _Style("prediction = data", "red")
+
+
+def fitted_points(panel: Panel) -> Drawable:
+    """What was fitted."""
+    return drawable(panel.t, panel.targets, panel.preds, panel.sigma, panel.start)
+
+
+def kept_out_points(panel: Panel) -> Drawable:
+    """What was kept out of the fit; nothing where nothing was."""
+    return NOTHING if panel.holdout is None else drawable(*panel.holdout)
+
+
+def blank_figure(width: float, height: float) -> Figure:
+    """A figure of so many inches that pyplot does not know of."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def axes_above_residuals(
+    figure: Figure, fitted: Drawable, kept_out: Drawable, title: str, labels: tuple[str, str]
+) -> Axes:
+    """Draw the residuals and write the text; the axes for the picture above is returned."""
+    axes: Axes
+    beneath: Axes
+    axes, beneath = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    beneath.axhline(0, color="0.4", linewidth=1)
+    size = _size(len(fitted.x))
+    for points, style in ((fitted, DATA), (kept_out, KEPT_OUT)):
+        _dots(beneath, points.x, points.preds - points.targets, style, size, points.sigma)
+    beneath.locator_params(axis="y", nbins=5)
+    width = figure.get_figwidth() - 1
+    write(axes.title, title, width)
+    write(axes.yaxis.label, labels[1], 3)
+    write(beneath.xaxis.label, labels[0], width - 2 * MARGIN)
+    beneath.set_ylabel("prediction\n\N{MINUS SIGN} data", fontsize="small")
+    figure.align_ylabels()
+    return axes
+
+
+def panels_in_a_row(frames: Sequence[Frame], title: str, labels: tuple[str, str]) -> Figure:
+    """A row of panels that share their axes, with their text, to draw in."""
+    width = 2.2 * max(len(frames), 2)
+    figure = blank_figure(width, 3.4)
+    panels = figure.subplots(1, len(frames), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, frame in zip(panels, frames, strict=True):
+        axes.title.set_fontsize("medium")
+        write(axes.title, frame.title, width / len(frames) - MARGIN)
+        write(axes.xaxis.label, labels[0], width / len(frames) - 2 * MARGIN)
+    write(panels[0].yaxis.label, labels[1], 1.6)
+    write(figure.suptitle(""), title, width)
+    return figure
+
+
+def draw_series(axes: Axes, panel: Panel, *, small: bool = False) -> None:
+    """Draw a series; in a small panel predictions are lines, however few."""
+    fitted, kept_out = fitted_points(panel), kept_out_points(panel)
+    x = np.concatenate([fitted.x, kept_out.x])
+    preds = np.concatenate([fitted.preds, kept_out.preds])
+    dots = len(panel.t) <= FEW and not small
+    size = _size(len(fitted.x)) / (3 if small else 1)
+    _dots(axes, fitted.x, fitted.targets, DATA, size, fitted.sigma)
+    _dots(axes, kept_out.x, kept_out.targets, KEPT_OUT, size, kept_out.sigma)
+    if dots:
+        _dots(axes, fitted.x, fitted.start, START, 16)
+        _dots(axes, x, preds, PREDICTION, size)
+    else:
+        _line_in_passing(axes, fitted.x, fitted.start, START)
+    if panel.line is not None:
+        axes.update_datalim(np.column_stack(_finite(x, preds)))
+        _curve(axes, _array(panel.line[0]), _array(panel.line[1]))
+    elif not dots:
+        _line(axes, x, preds, PREDICTION)
+
+
+def draw_observed(axes: Axes, fitted: Drawable, kept_out: Drawable) -> None:
+    """Draw data over predictions and the diagonal on which both are the same."""
+    size = _size(len(fitted.x))
+    _dots(axes, fitted.x, fitted.targets, DATA, size, fitted.sigma)
+    _dots(axes, kept_out.x, kept_out.targets, KEPT_OUT, size, kept_out.sigma)
+    ends = np.array([np.min(axes.dataLim.extents), np.max(axes.dataLim.extents)])
+    if np.isfinite(ends).all():
+        _line(axes, ends, ends, DIAGONAL)
+
+
+def _size(points: int) -> float:
+    """Area of a marker in square points: matplotlib's own for few points, a speck for hundreds."""
+    return float(np.clip(36 * FEW / max(points, 1), 4, 36))
+
+
+def _dots(axes: Axes, x: Array, y: Array, style: _Style, size: float, sigma: Array | None = None) -> None:
+    x, y, sigma = _finite(x, y, np.zeros_like(x) if sigma is None else sigma)
+    if not len(x):
+        return
+    look: dict[str, Any] = {"s": size, "color": style.color}
+    if style.hollow:  # a hollow marker needs a size to be seen
+        look = {"s": max(size, 12), "facecolors": "none", "edgecolors": style.color}
+    elif size < 12:
+        look |= {"alpha": 0.6, "linewidths": 0}
+    axes.scatter(x, y, marker=style.marker, label=style.label, **look)
+    if sigma.any():
+        width = 1 if len(x) <= FEW else 0.5
+        axes.errorbar(
+            x, y, sigma, fmt="none", ecolor=style.color, elinewidth=width, alpha=0.6, zorder=0.9, label=style.label
+        )
+
+
+def _line(axes: Axes, x: Array, y: Array, style: _Style) -> None:
+    """A line in the order of x, with gaps where y is not finite."""
+    order = np.argsort(x, kind="stable")
+    if np.isfinite(y).any():
+        axes.plot(x[order], y[order], color=style.color, linewidth=WIDTH, label=style.label)
+
+
+def _line_in_passing(axes: Axes, x: Array, y: Array, style: _Style) -> None:
+    """A line that does not widen the picture: where it began may be far from where the data are."""
+    before = axes.dataLim.frozen()
+    _line(axes, x, y, style)
+    axes.dataLim.set(before)
+
+
+def _curve(axes: Axes, x: Array, y: Array) -> None:
+    """The prediction on a grid; beside a pole it may leave the picture, which grows by its own height at most."""
+    low, high = axes.dataLim.intervaly
+    room = high - low if low < high else LARGEST
+    order = np.argsort(x, kind="stable")
+    (line,) = axes.plot([], [], color=PREDICTION.color, linewidth=WIDTH, label=PREDICTION.label)
+    line.set_data(x[order], y[order])
+    axes.update_datalim(np.column_stack(_finite(x, np.clip(y, low - room, high + room))))
+    axes.autoscale_view()
+
+
+def _finite(*columns: Array) -> list[Array]:
+    """The rows in which every number is finite."""
+    there = np.isfinite(columns).all(axis=0)
+    return [column[there] for column in columns]
+
+
+def count_missing(*groups: Drawable) -> int:
+    """How many predictions cannot be drawn."""
+    return sum(int(np.isnan(points.preds).sum()) for points in groups)
+
+
+def write(text: Text, words: str, inches: float) -> None:
+    """Set words in lines that are no longer than so many inches, and as they are: `$` begins no formula."""
+    letters = max(int(inches * 72 / (0.6 * float(text.get_fontsize()))), 8)  # a letter is 0.6 of its size wide
+    lines = (textwrap.fill(line, letters, max_lines=3, placeholder=" ...") for line in words.splitlines())
+    text.set_text("\n".join(lines))
+    text.set_parse_math(False)
+
+
+def add_legend(figure: Figure, panels: Iterable[Axes], missing: int) -> None:
+    """One entry for each label, below the picture; dots, their error bars and their line share one."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        here: dict[str, tuple[Artist, ...]] = {}
+        for artist, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            here[label] = (*here.get(label, ()), artist)
+        entries = entries | {label: artists for label, artists in here.items() if label not in entries}
+    legend = figure.legend(
+        list(entries.values()),
+        list(entries),
+        title=f"predictions that are not finite: {missing}" if missing else None,
+        loc="outside lower center",
+        ncols=max(int(figure.get_figwidth() / 1.6), 1),  # inches for an entry
+        frameon=False,
+        scatteryoffsets=[0.5],  # on the line, where dots have one
+    )
+    for dots in legend.findobj(PathCollection):
+        dots.set(sizes=np.maximum(dots.get_sizes(), 16), alpha=1)  # specks are too small to tell their colour
