@@ -1,5 +1,7 @@
 """Curvature and the learning rate it allows, against NumPy's eigenvalues and finite differences."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -92,7 +94,7 @@ def test_the_article_s_series_is_stable_below_twice_this_rate_and_no_further(art
 @pytest.mark.parametrize("function", ["linear", "cubic", "a*log(t + 2) + b*sqrt(t + 2)", "a*sin(t) + b*cos(t)"])
 def test_at_this_rate_the_loss_of_a_linear_function_only_falls(function):
     history = fit(function, T, numbers(12), lr="auto", steps=200, start="random").rmse_history
-    assert all(after <= before * (1 + 1e-12) for before, after in zip(history, history[1:], strict=False))
+    assert all(after <= before * (1 + 1e-12) for before, after in pairwise(history))
 
 
 def test_one_parameter_is_found_in_one_step():

@@ -184,7 +184,7 @@ def test_names_of_this_module_are_no_families():
     for name in ("resolve", "Tensor", "__name__"):
         with pytest.raises(InputError, match="no family"):
             resolve(name)
-    with pytest.raises(InputError, match="expected the name of a family or a callable"):
+    with pytest.raises(InputError, match="expected the name of a family, a formula, an import path or a callable"):
         resolve(3)
 
 

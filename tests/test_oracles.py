@@ -1,4 +1,4 @@
-"""Whole fits through `fit`, against SciPy, lmfit and closed forms: weighted, bounded, fixed, tied, robust, several at once."""
+"""Whole fits through `fit`, against SciPy, lmfit and closed forms: weighted, bounded, tied, robust, several at once."""
 
 import lmfit
 import numpy as np
@@ -357,7 +357,7 @@ def test_an_argument_whose_default_is_a_word_is_no_parameter():
 )
 def test_a_prediction_at_what_is_no_number_is_one_line(t):
     result = fit("a*x + b*z", {"x": T, "z": T**2}, T) if isinstance(t, dict) else fit("linear", T, T)
-    with pytest.raises(InputError, match="t: |x|z") as caught:
+    with pytest.raises(InputError, match=r"t: |x|z") as caught:
         result.predict(t)
     assert "\n" not in str(caught.value)
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import Momentum
 from scipy.optimize import approx_fprime
 
-from conftest import Momentum
 from gd_lightning.curve import Curve
 from gd_lightning.descent import descend
 from gd_lightning.errors import InputError

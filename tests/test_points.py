@@ -71,7 +71,7 @@ def test_the_precision_is_that_of_a_floating_tensor_y_or_float32_or_the_one_that
 
 @pytest.mark.parametrize("dtype", [torch.int64, "float64", np.float64, float])
 def test_a_precision_that_is_none_of_torch_s_is_refused(dtype):
-    with pytest.raises(InputError, match="expected a floating one such as torch.float64"):
+    with pytest.raises(InputError, match=r"expected a floating one such as torch\.float64"):
         as_points(T, Y, dtype=dtype)
 
 
@@ -288,5 +288,5 @@ def test_a_data_frame_fits_like_its_columns(frame):
 
 
 def test_no_series_at_all_is_refused():
-    with pytest.raises(InputError, match="series|points"):
+    with pytest.raises(InputError, match=r"series|points"):
         fit("linear", T, np.zeros((0, 3)))

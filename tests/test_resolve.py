@@ -181,7 +181,7 @@ def test_numbers_are_defaults_and_nothing_else_is():
 
 @pytest.mark.parametrize("function", [lambda t: t, lambda t, *rest: t, lambda t, **rest: t, lambda: 0, Formula("2*t")])
 def test_a_callable_that_names_no_parameter_is_refused(function):
-    with pytest.raises(InputError, match="does not name its parameters|takes no"):
+    with pytest.raises(InputError, match="does not name its parameters"):
         parameter_names(function)
 
 
