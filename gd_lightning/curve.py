@@ -93,7 +93,7 @@ class Curve(nn.Module):
             if name in demands and demands[name].free
         }
         known |= {name: demand.init for name, demand in demands.items() if demand.init is not None}
-        if not isinstance(init or {}, Mapping):
+        if init is not None and not isinstance(init, Mapping):
             raise InputError(f"init: given {init!r}, expected values by name, such as {{'{self.names[0]}': 1}}")
         for name, given in (init or {}).items():
             if name not in demands:
@@ -108,10 +108,12 @@ class Curve(nn.Module):
             params: one value for each parameter, shape `(*batch, P)`.
             init: values by name that replace some of them or all.
         """
-        params = params.clone()
+        params = params.to(self.params).clone()
         for name, value in self.known_start(init).items():
+            if abs(value) > torch.finfo(params.dtype).max:
+                raise InputError(f"init: {name} is {value:g}, too large for {params.dtype}")
             params[..., self.names.index(name)] = value
-        self.set_params(self.demands.project(params.to(self.params)))
+        self.set_params(self.demands.project(params))
         self.initial_params = self.params.detach().clone()
 
     def set_params(self, params: Tensor) -> None:

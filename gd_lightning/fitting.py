@@ -172,8 +172,10 @@ def fit(
     resolved = resolve(function)
     steps = whole_number("steps", steps, least=1)
     seed = whole_number("seed", seed, least=0)
+    if seed >= 2**64:
+        raise InputError(f"seed: given {seed}, expected a whole number below 2**64")
     check_start(start)
-    if lr is not None and lr != AUTO:
+    if lr is not None and not (isinstance(lr, str) and lr == AUTO):
         check_lr(lr)
     loss_function = make_loss(loss)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))

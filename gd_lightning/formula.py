@@ -12,6 +12,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from keyword import iskeyword
 from typing import Any, NoReturn
 
 import torch
@@ -111,7 +112,8 @@ class Formula:
         self._value = value if callable(value) else lambda names: torch.tensor(value)
         self.names = tuple(parser.names)
         # A name in backquotes is no identifier, which a signature asks for.
-        arguments = [name if name.isidentifier() else f"_{i}" for i, name in enumerate(self.names)]
+        plain = [name.isidentifier() and not iskeyword(name) and name[0] != "_" for name in self.names]
+        arguments = [name if plain[i] else f"_{i}" for i, name in enumerate(self.names)]
         self.__signature__ = inspect.Signature(
             [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD) for argument in arguments]
         )
@@ -120,6 +122,7 @@ class Formula:
         """The value of the expression; names by position in the order of `names`, or by keyword."""
         given = dict(zip(self.names, values, strict=not named)) | named
         like = next((value for value in given.values() if isinstance(value, Tensor)), torch.zeros(()))
+        like = like if like.is_floating_point() else like.float()
         return self._value(
             {name: value if isinstance(value, Tensor) else like.new_tensor(value) for name, value in given.items()}
         )
@@ -135,6 +138,7 @@ class _Parser:
         self.text = text
         self.names: dict[str, None] = {}
         self.quoted: dict[str, str] = {}
+        self.quoted_at: dict[int, str] = {}
         self.depth = 0
 
     def refuse(self, problem: str, column: int | None = None) -> NoReturn:
@@ -153,17 +157,23 @@ class _Parser:
                 pass
             case _:
                 return self.column(node)
-        return self.margin + len(self.source.encode()[: before.end_col_offset].decode()) + 1
+        return self._after(before)
+
+    def _after(self, node: ast.expr) -> int:
+        """Column of the sign that follows a node and the parentheses around it."""
+        source = self.source.encode()
+        rest = source[node.end_col_offset :].decode()
+        return self.margin + len(source[: node.end_col_offset].decode()) + len(rest) - len(rest.lstrip(" )")) + 1
 
     def parse(self) -> ast.expr:
         if len(self.text) > LONGEST:
             self.refuse(f"{len(self.text)} characters, expected at most {LONGEST}")
         flat = re.sub(r"[\t\r\n]", " ", self.text)
-        for column, sign in enumerate(flat, start=1):
-            if not sign.isprintable() or sign in "#\\;\"'@!":
-                self.refuse(f"{sign!r} is not part of a formula", column)
         # Each name in backquotes becomes a plain one of the same length.
         source = re.sub(r"`[^`]+`", self._quote, flat)
+        for column, sign in enumerate(source, start=1):
+            if not sign.isprintable() or sign in "#\\;\"'@!":
+                self.refuse(f"{sign!r} is not part of a formula", column)
         if "`" in source:
             self.refuse("a backquote without its partner", source.index("`") + 1)
         self._check_nesting(source)
@@ -181,6 +191,7 @@ class _Parser:
     def _quote(self, match: re.Match[str]) -> str:
         stand_in = f"_{len(self.quoted)}".ljust(len(match[0]), "_")
         self.quoted[stand_in] = match[0].strip("`")
+        self.quoted_at[match.start()] = stand_in
         return stand_in
 
     def _check_nesting(self, source: str) -> None:
@@ -248,12 +259,12 @@ class _Parser:
 
     def _name(self, node: ast.Name) -> Term:
         name = node.id
-        if name in self.quoted:
+        if self.quoted_at.get(self.column(node) - 1) == name:
             return self._argument(self.quoted[name])
         if name in CONSTANTS:
             return CONSTANTS[name]
         if name in FUNCTIONS or name in functions.__all__:
-            self.refuse(f"{name} is a function; expected {name}(...), or another name", self.column(node))
+            self.refuse(f"{name} is a function; expected {name}(...), or `{name}` for a name", self.column(node))
         if name.startswith("_"):
             self.refuse(f"{name!r}: names begin with a letter", self.column(node))
         return self._argument(name)
@@ -264,11 +275,10 @@ class _Parser:
 
     def _binary(self, node: ast.BinOp) -> Term:
         if isinstance(node.op, ast.BitXor):
-            signs = self.source[: len(self.source.encode()[: node.right.col_offset].decode())]
-            self.refuse("^ is no power here; expected **", self.margin + signs.rindex("^") + 1)
+            self.refuse("^ is no power here; expected **", self._after(node.left))
         if type(node.op) not in OPERATORS:
             what = REFUSED.get(type(node.op), "this sign")
-            self.refuse(f"{what} is not part of a formula; expected + - * / **", self.column(node.right))
+            self.refuse(f"{what} is not part of a formula; expected + - * / **", self._after(node.left))
         left, right = self.term(node.left), self.term(node.right)
         if isinstance(node.op, ast.Pow) and isinstance(right, float) and abs(right) > LARGEST_EXPONENT:
             self.refuse(f"a power of {right:g}; expected at most {LARGEST_EXPONENT}", self.column(node.right))
@@ -279,7 +289,9 @@ class _Parser:
             self.refuse("only a function by its name can be called", self._where_it_stands(node))
         name = node.func.id
         if node.keywords:
-            self.refuse(f"a keyword; expected the arguments of {name} in their order", self.column(node))
+            keyword = node.keywords[0]
+            at = self.margin + len(self.source.encode()[: keyword.col_offset].decode()) + 1
+            self.refuse(f"a keyword; expected the arguments of {name} in their order", at)
         if name in ELSEWHERE:
             self.refuse(f"no function {name!r}; expected {ELSEWHERE[name]}", self.column(node))
         if name not in FUNCTIONS and name not in functions.__all__:
@@ -316,6 +328,8 @@ class _Parser:
             yes, no = _tensors(choices, names)
             return torch.where(condition(names), yes, no)
 
+        if not self.names:  # all of it is numbers
+            return float(value({"": torch.zeros((), dtype=torch.float64)}))
         return value
 
     def _comparison(self, node: ast.Compare) -> Callable[[Names], Tensor]:
@@ -369,4 +383,5 @@ class _Parser:
 def _tensors(terms: Sequence[Term], names: Names) -> list[Tensor]:
     """The values of terms, numbers among them in the precision of the names."""
     like = next(iter(names.values()))
+    like = like if like.is_floating_point() else like.float()
     return [term(names) if callable(term) else like.new_tensor(term) for term in terms]

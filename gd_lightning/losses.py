@@ -75,9 +75,13 @@ def cauchy(preds: Tensor, targets: Tensor, sigma: Tensor | None = None, scale: f
     The likelihood of Cauchy's distribution: far outliers hardly pull at all. It is
     `scipy.optimize.least_squares`'s `"cauchy"`; arguments as in `huber`.
     """
-    return mean(scale**2 * torch.log1p((residual(preds, targets, sigma) / scale) ** 2), sigma)
+    size = (residual(preds, targets, sigma) / scale).abs()
+    far = size > FAR  # where 1 is nothing beside the square, which may overflow
+    logarithm = torch.where(far, 2 * size.clamp(min=FAR).log(), torch.log1p(size.clamp(max=FAR) ** 2))
+    return mean(scale**2 * logarithm, sigma)
 
 
+FAR = 1e9
 LOSSES: dict[str, Loss] = {"mse": mse, "mae": mae, "huber": huber, "cauchy": cauchy}
 SCALED: dict[str, Callable[..., Tensor]] = {"huber": huber, "cauchy": cauchy}
 

@@ -28,7 +28,11 @@ def check_lr(lr: float | str) -> None:
     Raises:
         InputError: `lr` is not a finite number above zero.
     """
-    if not (isinstance(lr, SupportsFloat) and math.isfinite(lr) and lr > 0):
+    try:
+        good = isinstance(lr, SupportsFloat) and not isinstance(lr, bool) and 0 < float(lr) < math.inf
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        good = False
+    if not good:
         raise InputError(f"lr: given {lr!r}, expected a finite number above 0; the article uses 1e-5")
 
 

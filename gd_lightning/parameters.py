@@ -51,9 +51,9 @@ class Parameter:
         Raises:
             InputError: it is not finite, or the demands leave no room for it.
         """
-        if not isinstance(given, SupportsFloat) or isinstance(given, bool) or not math.isfinite(float(given)):
+        value = _float(given) if isinstance(given, SupportsFloat) else math.nan
+        if not math.isfinite(value):
             raise InputError(f"init: {name} is {given!r}, expected a finite number")
-        value = float(given)
         if self.tie is not None:
             raise InputError(f"init: {name} is tied to {self.tie.text!r}; expected a start for what it is tied to")
         if self.init is not None and self.init != value:
@@ -125,11 +125,16 @@ class Parameter:
         return init
 
 
-def _number(name: str, key: str, given: Any, finite: bool = True) -> float:
+def _float(given: Any) -> float:
+    # not a number where it is none: as a tensor of several numbers, or a whole one beyond the largest
     try:
-        value = math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError):
-        value = math.nan
+        return math.nan if isinstance(given, bool) else float(given)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return math.nan
+
+
+def _number(name: str, key: str, given: Any, finite: bool = True) -> float:
+    value = _float(given)
     if math.isnan(value) or (finite and math.isinf(value)):
         raise InputError(f"parameters: {name} has {key} {given!r}, expected a {'finite ' * finite}number")
     return value
@@ -159,7 +164,7 @@ class Parameters:
             raise InputError(
                 f"parameters: given {given!r}, expected a mapping such as {{{names[0]}: {{init: 1, min: 0}}}}"
             )
-        given = _nested(given)
+        given = _nested(given, names)
         for name in given:
             if name not in names:
                 raise InputError(f"parameters: {owner} has no parameter {name!r}; {suggest(str(name), names)}")
@@ -219,7 +224,13 @@ class Parameters:
             if parameter.fixed and parameter.init is not None:
                 values[i] = torch.full_like(values[i], parameter.init)
             elif parameter.bounded:
-                values[i] = values[i].clamp(*_within(parameter.min, parameter.max, params.dtype))
+                low, high = _within(parameter.min, parameter.max, params.dtype)
+                if not low <= high or low == math.inf or high == -math.inf:
+                    raise InputError(
+                        f"parameters: {self.names[i]} has min {parameter.min:g} and max {parameter.max:g}, between "
+                        f"which {params.dtype} has no number; expected wider bounds, or dtype torch.float64"
+                    )
+                values[i] = values[i].clamp(low, high)
         return torch.stack(self.tie(values), dim=-1)
 
     def loosen(self, params: Tensor) -> Tensor:
@@ -231,14 +242,17 @@ class Parameters:
         return torch.where(free, params, params.detach())
 
 
-def _nested(given: Mapping[str, Any]) -> dict[str, Any]:
+def _nested(given: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The same demands where some are written with a dot, as on a command line: `a.min: 0` for `a: {min: 0}`."""
     nested: dict[str, Any] = {}
     for key, value in given.items():
-        name, dot, demand = str(key).partition(".")
+        name, dot, demand = str(key).rpartition(".")
+        if not dot or str(key) in names:
+            name, dot, demand = str(key), "", ""
         if not dot:
-            nested[name] = {**nested.get(name, {}), **value} if isinstance(value, Mapping) else value
-        elif isinstance(nested.setdefault(name, {}), dict):
+            demands = value if isinstance(value, Mapping) else {"init": value}
+            nested[name] = {**nested[name], **demands} if name in nested else value
+        elif isinstance(nested.setdefault(name, {}), Mapping):
             nested[name][demand] = value
         else:  # a number, its init, was given before
             nested[name] = {"init": nested[name], demand: value}

@@ -1,14 +1,16 @@
 """Points: what a curve is fitted to, as tensors; and how a user's arrays become such."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["Points", "Predictors", "as_points", "check_numbers", "stack"]
+__all__ = ["Points", "Predictors", "as_numbers", "as_points", "check_numbers", "stack"]
 
 Predictors = Tensor | tuple[Tensor, ...]
 
@@ -117,25 +119,26 @@ def as_points(
     y, sigma = _column(table, "y", y), _column(table, "sigma", sigma)
     if dtype is None:
         dtype = y.dtype if isinstance(y, Tensor) and y.is_floating_point() else torch.float32
-    if not dtype.is_floating_point:
-        raise InputError(f"dtype: given {dtype}, expected a floating one such as torch.float64")
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point or dtype.itemsize < 2:
+        raise InputError(f"dtype: given {dtype!r}, expected a floating one such as torch.float64")
     device = y.device if isinstance(y, Tensor) else None
-    targets = _numbers("y", y, dtype, device)
+    targets = as_numbers("y", y, dtype, device)
     names: tuple[str, ...] | None
     if table is None:
         name = getattr(t, "name", None)  # what a data frame calls its column
-        names = (name,) if isinstance(name, str) else None
-        predictors: Predictors = _numbers("t", t, dtype, device)
+        names = (name,) if isinstance(name, str) and name else None
+        predictors: Predictors = as_numbers("t", t, dtype, device)
     else:
-        names = tuple(str(name) for name in (table if isinstance(table, Mapping) else table.columns))
+        own = {str(name): name for name in (table if isinstance(table, Mapping) else table.columns)}
+        names = tuple(own)
         if taken:
             others = tuple(name for name in names if name not in taken)
             names = tuple(name for name in others if name in used) or others
-        columns = tuple(_numbers(name, table[name], dtype, device) for name in names)
+        columns = tuple(as_numbers(name, table[own[name]], dtype, device) for name in names)
         if not columns:
             raise InputError("t: given no predictors, expected a mapping such as {'x1': [1, 2], 'x2': [3, 4]}")
         predictors = columns if len(columns) > 1 else columns[0]
-    deviations = None if sigma is None else _numbers("sigma", sigma, dtype, device)
+    deviations = None if sigma is None else as_numbers("sigma", sigma, dtype, device)
     if deviations is not None:
         try:
             deviations = deviations.expand_as(targets).clone()
@@ -159,13 +162,12 @@ def _column(table: Any, key: str, values: Any) -> Any:
     return table[values]
 
 
-def _numbers(name: str, values: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
+def as_numbers(name: str, values: Any, dtype: torch.dtype, device: torch.device | None) -> Tensor:
     """One tensor of numbers, copied."""
     try:
         if "complex" in str(getattr(values, "dtype", "")):
             raise TypeError("complex numbers have no order along an axis")
-        if not isinstance(values, Tensor):
-            values = torch.tensor(_own(values), dtype=dtype)
+        values = values.to_dense() if isinstance(values, Tensor) else torch.tensor(_own(values), dtype=dtype)
         numbers: Tensor = values.detach().clone().to(device=device, dtype=dtype)
         return numbers
     except (TypeError, ValueError, RuntimeError) as error:
@@ -174,9 +176,18 @@ def _numbers(name: str, values: Any, dtype: torch.dtype, device: torch.device | 
 
 def _own(values: Any) -> Any:
     """A copy where there can be one: an array may be read-only or run backwards, which torch does not take."""
+    dates = str(getattr(values, "dtype", "")).startswith(("datetime", "timedelta"))  # also with a time zone
     values = values.to_numpy() if hasattr(values, "to_numpy") else values
-    if str(getattr(values, "dtype", "")).startswith(("datetime", "timedelta")):
+    dates = dates or str(getattr(values, "dtype", "")).startswith(("datetime", "timedelta"))
+    if dates or (isinstance(values, list | tuple) and values and isinstance(values[0], date)):
         raise TypeError("for dates give the time since a date, such as (t - t.min()).dt.days")
+    if isinstance(values, np.ndarray):
+        if values.dtype.kind == "O" and any(isinstance(value, str) for value in values.flat):
+            raise TypeError("text is no number")
+        if isinstance(values, np.ma.MaskedArray):
+            values = values.astype(np.float64).filled(np.nan)
+        elif values.dtype.kind in "fO":  # whose bytes or length torch may not have
+            values = values.astype(np.float64)
     return values.copy() if hasattr(values, "copy") else values
 
 
@@ -187,6 +198,8 @@ def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
         InputError: naming the first such thing.
     """
     targets = points.targets
+    if 0 in points.batch:
+        raise InputError(f"y has shape {tuple(targets.shape)}: no series; expected at least one")
     for name, column in zip(names, points.columns, strict=True):
         if targets.dim() == 0 or column.shape not in (targets.shape, targets.shape[-1:]):
             raise InputError(

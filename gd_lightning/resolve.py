@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -53,7 +54,7 @@ def resolve(function: str | Function) -> Function:
             f"function: given {function!r}, expected the name of a family, a formula, an import path or a callable"
         )
     text = function.strip()
-    if degree := re.fullmatch(r"polynomial(?:\(\s*(\d+)\s*\))?", text):
+    if degree := re.fullmatch(r"polynomial(?:\(\s*(\d{1,4})\s*\))?", text):
         return functions.polynomial_of(int(degree[1] or QUARTIC))
     if text in functions.__all__:
         family: Function = getattr(functions, text)
@@ -82,7 +83,9 @@ def _import(path: str) -> Function:
             f"function: given {path!r}, and there is no module {module!r} here or installed; expected an import path "
             f"such as my_curves.damped (or, in a formula, no attribute: column {path.index('.') + 1})"
         ) from None
-    except AttributeError:
+    except AttributeError as error:
+        if module not in sys.modules:  # its own error
+            raise InputError(f"function: {path} cannot be imported: AttributeError: {error}") from error
         known = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
         raise InputError(f"function: {module} has no {name!r}; {suggest(name, known)}") from None
     except Exception as error:  # whatever a module of the user's may raise
@@ -115,7 +118,13 @@ def arguments(function: Function) -> tuple[str, ...]:
     found = list(signature.parameters.values())
     if any(argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD) for argument in found):
         raise _nameless(function)
-    return tuple(argument.name for argument in found)
+    given = function.keywords if isinstance(function, partial) else {}
+    return tuple(argument.name for argument in found if argument.name not in given and _is_number(argument.default))
+
+
+def _is_number(default: object) -> bool:
+    """Whether an argument may be a tensor: it has no default, or one that is a number."""
+    return default is inspect.Parameter.empty or (isinstance(default, int | float) and not isinstance(default, bool))
 
 
 def _nameless(function: Function) -> InputError:
@@ -138,6 +147,8 @@ def predictor_arguments(function: Function, predictors: Sequence[str] | None = N
     names = tuple(predictors or ())
     if names and all(name in known for name in names):
         return names
+    if isinstance(function, Formula) and not known:
+        raise InputError(f"function: {function_name(function)} has no names; expected a formula such as a*t + b")
     if len(names) <= 1:
         if not isinstance(function, Formula):
             return known[:1]
@@ -174,12 +185,21 @@ def bind(function: Function, predictors: Sequence[str] | None = None) -> Functio
     """The same function with its data first, in the order of the predictors, and its parameters after them."""
     known = arguments(function)
     order = (*predictor_arguments(function, predictors), *parameter_names(function, predictors))
-    if order == known:
+    signature = {} if isinstance(function, Formula) else inspect.signature(function).parameters
+    # after an argument that is left out, or is taken by its name only, the others are given by their names
+    named = {name for name in known if signature and signature[name].kind is inspect.Parameter.KEYWORD_ONLY}
+    skipped = False
+    for name in signature:
+        skipped = skipped or name not in known
+        if skipped and name in known:
+            named.add(name)
+    if order == known and not named:
         return function
-    places = [order.index(name) for name in known]
+    places = {name: order.index(name) for name in known}
 
     def bound(*values: Tensor) -> Tensor:
-        return function(*(values[place] for place in places))
+        by_place = (values[place] for name, place in places.items() if name not in named)
+        return function(*by_place, **{name: values[places[name]] for name in named})
 
     return bound
 
@@ -187,10 +207,11 @@ def bind(function: Function, predictors: Sequence[str] | None = None) -> Functio
 def default_values(function: Function) -> dict[str, float]:
     """The defaults of a function's arguments that are numbers: `def f(t, a, b=1.0)` starts b at 1."""
     defaults = {name: argument.default for name, argument in inspect.signature(function).parameters.items()}
+    given = function.keywords if isinstance(function, partial) else {}
     return {
         name: float(value)
         for name, value in defaults.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if name not in given and isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 

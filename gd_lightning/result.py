@@ -17,7 +17,7 @@ from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.losses import rmse, rmse_each
-from gd_lightning.points import Points, Predictors
+from gd_lightning.points import Points, Predictors, as_numbers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,8 +144,7 @@ class FitResult:
         like = self.targets
 
         def column(values: Any) -> Tensor:
-            values = values.to_numpy() if hasattr(values, "to_numpy") else values
-            return torch.as_tensor(values, dtype=like.dtype, device=like.device)
+            return as_numbers("t", values, like.dtype, like.device)
 
         named = isinstance(t, Mapping) or hasattr(t, "columns")
         if len(self.curve.predictors) > 1 and not named:
@@ -158,6 +157,9 @@ class FitResult:
         if missing:
             raise InputError(f"t: no column {missing[0]!r}; {suggest(missing[0], map(str, t))}")
         columns = tuple(column(t[name]) for name in names) if named else (column(t),)
+        if len({tuple(one.shape) for one in columns if one.dim()}) > 1:
+            shapes = ", ".join(f"{name} {tuple(one.shape)}" for name, one in zip(names, columns, strict=True))
+            raise InputError(f"t: the columns have the shapes {shapes}; expected one length")
         with torch.no_grad():
             preds: Tensor = self.curve(columns if len(columns) > 1 else columns[0])
         return preds if self.points.batch else preds.reshape(columns[0].shape)

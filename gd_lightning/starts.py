@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.least_squares import levenberg_marquardt, solve_linear
+from gd_lightning.least_squares import jacobian, levenberg_marquardt, solve_linear
 from gd_lightning.points import Points
 
 __all__ = ["GIVEN", "GUESS", "MULTI_START", "RANDOM", "STARTS", "check_start", "is_linear", "set_start"]
@@ -26,7 +26,7 @@ def check_start(start: str | None) -> None:
     Raises:
         InputError: naming the kinds there are.
     """
-    if start is not None and start not in STARTS:
+    if start is not None and (not isinstance(start, str) or start not in STARTS):
         raise InputError(f"start: given {start!r}; {suggest(str(start), STARTS)}, or none to leave the choice")
 
 
@@ -51,6 +51,22 @@ def set_start(
     Returns:
         Where it begins: `GIVEN`, `RANDOM`, `GUESS` or `MULTI_START`.
     """
+    try:
+        return _set_start(curve, points, generator, start, init)
+    except InputError:
+        raise
+    except Exception as error:  # whatever a function of the user's may raise where there are many starts side by side
+        if start == "data":
+            raise InputError(
+                f"start: {curve.function_name} cannot be computed for many starts side by side ({error}); write it "
+                "with what broadcasts, or start at random"
+            ) from None
+        return _set_start(curve, points, generator, "random", init)
+
+
+def _set_start(
+    curve: Curve, points: Points, generator: torch.Generator, start: str | None, init: Mapping[str, float] | None
+) -> str:
     known = curve.known_start(init)
     wanted = [i for i in curve.demands.free if curve.names[i] not in known]
     from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
@@ -64,7 +80,7 @@ def set_start(
 
 def is_linear(curve: Curve, points: Points) -> bool:
     """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
-    problem = _Problem.of(curve, points.each()[0], {}, list(curve.demands.free), SCREENED_BY)
+    problem = _Problem.of(curve, points.each()[0], curve.known_start(), list(curve.demands.free), SCREENED_BY)
     return len(problem.linear_subset()) == len(curve.demands.free)
 
 
@@ -143,7 +159,7 @@ class _Problem(NamedTuple):
         size = torch.stack([two.abs(), one.abs().unsqueeze(1).expand_as(two), here.abs().expand_as(two)]).amax(0)
         usable = torch.isfinite(second).all(dim=-1)
         vanishes = ((second.abs() <= 1e-10 * size).all(dim=-1) | ~usable).all(dim=0)
-        acts = ((one - here.squeeze(1)).abs() > 1e-10 * size.diagonal(dim1=1, dim2=2).mT).any(dim=-1)
+        acts = (jacobian(self.predict, probe) != 0).any(dim=1)  # exact, also beside what is far larger
         tried = usable.diagonal(dim1=1, dim2=2).sum(dim=0) >= 2
         linear = vanishes.diagonal() & acts.any(dim=0) & tried
         bounded = [self.curve.demands.all[i].bounded for i in self.wanted]
@@ -225,11 +241,14 @@ def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> T
     values = values.clone()
     values[:, linear] = 0.0
     at_zero = problem.residuals(values)
+    preds = problem.predict(values)
     columns = []
     for i in linear:
         moved = values.clone()
         moved[:, i] = 1.0
-        columns.append(problem.residuals(moved) - at_zero)
+        # of the predictions, not of the residuals: beside large data a column would be lost to rounding
+        column = problem.predict(moved) - preds
+        columns.append(column if problem.points.sigma is None else column / problem.points.sigma)
     matrix = torch.stack(columns, dim=-1).nan_to_num(0.0, 0.0, 0.0)
     values[:, linear] = solve_linear(matrix, -at_zero.nan_to_num(0.0, 0.0, 0.0)).nan_to_num(0.0, 0.0, 0.0)
     return problem.project(values)

@@ -131,7 +131,7 @@ def test_bounded_fits_of_scipy_and_lmfit(name, bounds):
 
 @pytest.mark.parametrize(
     ("name", "fixed"),
-    [("decay", {"c": 0.6}), ("decay", {"k": 1.0, "a": 2.1}), ("peak", {"w": 0.5}), ("wave", {"f": 3.05})],
+    [("decay", {"c": 0.6}), ("decay", {"k": 1.0, "a": 2.1}), ("peak", {"w": 0.5}), ("wave", {"f": 3.05, "p": 0.3})],
 )
 def test_fixed_parameters_of_lmfit(name, fixed):
     text, function, truth = CURVES[name]
