@@ -185,7 +185,7 @@ def _own(values: Any) -> Any:
         if values.dtype.kind == "O" and any(isinstance(value, str) for value in values.flat):
             raise TypeError("text is no number")
         if isinstance(values, np.ma.MaskedArray):
-            values = values.astype(np.float64).filled(np.nan)
+            values = np.ma.filled(values.astype(np.float64), np.nan)
         elif values.dtype.kind in "fO":  # whose bytes or length torch may not have
             values = values.astype(np.float64)
     return values.copy() if hasattr(values, "copy") else values
