@@ -225,7 +225,7 @@ class _Parser:
         value: Term
         self.depth += 1
         if self.depth > DEEPEST:
-            self.refuse(f"nested too deeply; expected at most {DEEPEST} levels", self.column(node))
+            self.refuse(f"too deep, or too long a sum; expected at most {DEEPEST} levels or terms", self.column(node))
         match node:
             case ast.Constant():
                 value = self._number(node)

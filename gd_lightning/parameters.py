@@ -88,6 +88,7 @@ class Parameter:
                 f"parameters: {name} has min {parameter.min:g} and max {parameter.max:g}; expected min below max"
             )
         fixed = stated.get("fixed", False)
+        fixed = bool(fixed) if type(fixed).__name__ == "bool" else fixed  # NumPy's, too
         if fixed is not False:
             parameter = cls(cls._fixed_value(name, fixed, parameter.init), parameter.min, parameter.max, fixed=True)
         elif parameter.min == parameter.max:

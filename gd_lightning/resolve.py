@@ -88,7 +88,7 @@ def _import(path: str) -> Function:
             raise InputError(f"function: {path} cannot be imported: AttributeError: {error}") from error
         known = [key for key, value in vars(sys.modules[module]).items() if callable(value) and key[0] != "_"]
         raise InputError(f"function: {module} has no {name!r}; {suggest(name, known)}") from None
-    except Exception as error:  # whatever a module of the user's may raise
+    except (Exception, SystemExit) as error:  # whatever a module of the user's may raise
         raise InputError(f"function: {path} cannot be imported: {type(error).__name__}: {error}") from error
     finally:
         sys.path.remove(here)
@@ -176,6 +176,8 @@ def parameter_names(function: Function, predictors: Sequence[str] | None = None)
     """
     data = predictor_arguments(function, predictors)
     names = tuple(name for name in arguments(function) if name not in data)
+    if not names and isinstance(function, Formula):
+        raise InputError(f"function: {function.text} has no parameter beside {', '.join(data)}; expected one to fit")
     if not names:
         raise _nameless(function)
     return names

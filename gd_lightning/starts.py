@@ -130,9 +130,25 @@ class _Problem(NamedTuple):
         return preds.expand(*values.shape[:-1], len(self.points.targets))
 
     def residuals(self, values: Tensor) -> Tensor:
-        """(preds - targets) / sigma, `(*batch, T)`."""
+        """(preds - targets) / sigma, `(*batch, T)`; infinite where the precision of the fit, single, has none."""
         difference = self.predict(values) - self.points.targets
+        if self.curve.params.dtype != torch.float64:
+            difference = torch.where(self._computable(values), difference, torch.inf)
         return difference if self.points.sigma is None else difference / self.points.sigma
+
+    @torch.no_grad()
+    def _computable(self, values: Tensor) -> Tensor:
+        """Which values `(*batch, F)` give finite predictions in the precision of the fit, `(*batch, 1)`."""
+        like = self.curve.params
+        preds = self.curve.evaluate(self.points.to(like).t, self.filled(values).to(like))
+        preds = preds.expand(*values.shape[:-1], len(self.points.targets))
+        return torch.isfinite(preds).all(dim=-1, keepdim=True)
+
+    @torch.no_grad()
+    def computable(self, values: Tensor) -> Tensor:
+        """Which values `(*batch, F)` have a finite sum of squares in the precision of the fit, too; `(*batch)`."""
+        points, params = self.points.to(self.curve.params), self.filled(values).to(self.curve.params)
+        return torch.isfinite((self.curve.evaluate(points.t, params) - points.targets).square().sum(dim=-1))
 
     def project(self, values: Tensor) -> Tensor:
         """The wanted parameters within their bounds."""
@@ -231,7 +247,7 @@ def _multi_start(problem: _Problem, generator: torch.Generator) -> Tensor:
     around = few.project(around * (1 + 0.2 * noise) + spread * noise.flip(0))
     best = _best(few, torch.cat([best, _with_best_linear(few, around, linear)]), REFINED)
     refined, loss = problem.refine(best)
-    return refined[loss.argmin()]
+    return refined[loss.where(problem.computable(refined), torch.inf).argmin()]
 
 
 def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> Tensor:

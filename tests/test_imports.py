@@ -8,7 +8,25 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "gd_lightning"
-CORE = ["errors", "files", "functions", "guesses", "formula", "resolve", "parameters", "points", "least_squares", "conditioning", "starts", "curve", "losses", "optim", "descent", "result", "fitting"]
+CORE = [
+    "errors",
+    "files",
+    "functions",
+    "guesses",
+    "formula",
+    "resolve",
+    "parameters",
+    "points",
+    "least_squares",
+    "conditioning",
+    "starts",
+    "curve",
+    "losses",
+    "optim",
+    "descent",
+    "result",
+    "fitting",
+]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
 
 

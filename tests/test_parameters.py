@@ -44,6 +44,8 @@ def one(given):
         ({"fixed": True, "init": 2}, Parameter(2.0, fixed=True)),
         ({"fixed": 2, "init": 2}, Parameter(2.0, fixed=True)),
         ({"fixed": False, "init": 2}, Parameter(2.0)),
+        ({"fixed": np.True_, "init": 2}, Parameter(2.0, fixed=True)),
+        ({"fixed": np.False_, "init": 2}, Parameter(2.0)),
         ({"min": 3, "max": 3}, Parameter(3.0, 3.0, 3.0, fixed=True)),
     ],
 )

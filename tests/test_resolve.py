@@ -180,8 +180,10 @@ def test_numbers_are_defaults_and_nothing_else_is():
 
 
 @pytest.mark.parametrize("function", [lambda t: t, lambda t, *rest: t, lambda t, **rest: t, lambda: 0, Formula("2*t")])
-def test_a_callable_that_names_no_parameter_is_refused(function):
-    with pytest.raises(InputError, match="does not name its parameters"):
+def test_a_function_that_names_no_parameter_is_refused(function):
+    with pytest.raises(
+        InputError, match=r"does not name its parameters|2\*t has no parameter beside t; expected one to fit"
+    ):
         parameter_names(function)
 
 
@@ -222,7 +224,7 @@ def test_which_arguments_are_data(function, predictors, data, parameters):
         (line, ("x", "z"), "does not use the predictor 'x'"),
         (Formula("a*z + b"), None, "has the names a, z, b; expected a formula in t or x, or predictors by name"),
         (Formula("a*z + b"), ("dose",), "expected a formula in dose, or in t"),
-        (Formula("x1*x2"), ("x1", "x2"), "does not name its parameters"),
+        (Formula("x1*x2"), ("x1", "x2"), "x1.x2 has no parameter beside x1, x2"),
     ],
 )
 def test_predictors_that_do_not_fit_the_function(function, predictors, message):

@@ -338,6 +338,23 @@ def test_a_family_starts_from_its_guess():
     assert started(Curve("gaussian"), FROM_ONE, "random")[0] == RANDOM
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("function", "y"),
+    [
+        ("a*exp(-t/b) + c", [2.0] * 5),
+        ("a*exp(-t/b) + c", [[0.9, 0.1, 0.5, 0.2, 0.8], [0.1, 0.9, 0.3, 0.7, 0.2], [0.5, 0.4, 0.5, 0.6, 0.1]]),
+        ("a*exp(b*t) + c", [0.0, 0.0, 0.0, 0.0, 1.0]),
+        ("a*sinh(b*t) + c", [1.0, 2.0, 1.0, 2.0, 9.0]),
+    ],
+)
+def test_a_start_from_the_data_can_be_computed_in_the_precision_of_the_fit(function, y, dtype):
+    """In double precision exp(500) is a number, in single precision it is none."""
+    result = fit(function, [1.0, 2.0, 3.0, 4.0, 5.0], y, start="data", steps=1, dtype=dtype)
+    assert result.status == "step limit"
+    assert torch.isfinite(torch.as_tensor(result.rmse)).all()
+
+
 def branching(t, a, b):
     return a * t + b if a > 0 else b * t - a
 
