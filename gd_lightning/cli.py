@@ -24,7 +24,7 @@ from torch import Tensor
 
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
-from gd_lightning.data import ARTICLE_SEED, Series, check_seed
+from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
@@ -283,10 +283,10 @@ class CommandLine(LightningCLI):
     def _settle_first_look(self, config: Any) -> None:
         """What suits a table: its columns are the predictors, and what is left open starts from the data."""
         columns = config.data.init_args.get("t")
-        if columns is None:
+        if not isinstance(columns, str | list):
             return
         if config.model.predictors is None:
-            config.model.predictors = [columns] if isinstance(columns, str) else list(columns)
+            config.model.predictors = list(columns_of(columns))
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
         if config.trainer.max_epochs is None and config.trainer.max_steps == -1 and config.model.steps_per_epoch == 1:

@@ -184,6 +184,11 @@ class NoisySeries(Series):
         return t, noise + self.curvature * (t - self.center) ** 2 + self.offset
 
 
+def columns_of(t: list[str] | str) -> tuple[str, ...]:
+    """The columns that `data.t` names: one, a list of them, or several with commas between them."""
+    return tuple(name.strip() for name in t.split(",")) if isinstance(t, str) else tuple(t)
+
+
 class Table(Series):
     """Columns of a table: CSV, TSV or Parquet, or `-` for standard input; numbers are read in double precision.
 
@@ -191,7 +196,7 @@ class Table(Series):
 
     Args:
         path: the file, or `-`.
-        t: name of the column with the independent variable; a list of names for several.
+        t: name of the column with the independent variable; for several a list, or names with commas between them.
         y: name of the column with the data.
         target: a formula on columns that is fitted in place of y, such as `log(y)`; y stands for its column.
         sigma: name of the column with standard deviations of y; each point then weighs 1/sigma**2.
@@ -219,7 +224,7 @@ class Table(Series):
     ) -> None:
         super().__init__(seed, holdout, holdout_from)
         self.path = path
-        self.predictors = (t,) if isinstance(t, str) else tuple(t)
+        self.predictors = columns_of(t)
         if not self.predictors or len(set(self.predictors)) < len(self.predictors):
             raise InputError(f"data.t: given {list(self.predictors)}, expected one column or several different ones")
         if y is None and target is None:

@@ -92,16 +92,32 @@ def test_the_bare_command_is_the_article(tmp_path, article):
     assert result(tmp_path)["rmse_history"] == article.rmse
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
-def test_every_config_does_what_its_first_lines_say(config, tmp_path):
-    command, expectation = config.read_text().splitlines()[:2]
-    words = command.removeprefix("# ").split()
-    assert words[0] == "gd-lightning"
-    assert words[-1] == str(config.relative_to(ROOT))
-    done = gd_lightning(*words[1:], "--trainer.default_root_dir", tmp_path, cwd=ROOT)
-    assert (done.code, done.err) == (0, "")
+@pytest.fixture(scope="session")
+def run_config(tmp_path_factory):
+    """Runs a configuration as its first line says, once."""
+    done = {}
+
+    def run(name):
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            line = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()[0]
+            words = line.removeprefix("# ").split()
+            assert words == ["gd-lightning", "fit", "--config", f"configs/{name}.yaml"]
+            done[name] = folder, gd_lightning(*words[1:], "--trainer.default_root_dir", folder, cwd=ROOT)
+        folder, finished = done[name]
+        assert (finished.code, finished.err) == (0, "")
+        return result(folder), finished.out
+
+    return run
+
+
+@pytest.mark.xdist_group("configs")
+@pytest.mark.parametrize("name", [config.stem for config in CONFIGS])
+def test_every_config_does_what_its_first_lines_say(name, run_config):
+    expectation = (ROOT / "configs" / f"{name}.yaml").read_text().splitlines()[1]
     promised = re.search(r"to (\d+\.\d+)", expectation).group(1)
-    assert f"{result(tmp_path)['rmse']:.{len(promised.partition('.')[2])}f}" == promised
+    decimals = len(promised.partition(".")[2])
+    assert f"{run_config(name)[0]['rmse']:.{decimals}f}" == promised
 
 
 def test_the_best_parabola_of_the_stopping_distances():
@@ -115,17 +131,17 @@ def test_the_best_parabola_of_the_stopping_distances():
     assert residual.square().mean().sqrt().item() == pytest.approx(14.71, abs=0.005)
 
 
-def test_the_peak_s_config_reaches_the_certified_values(tmp_path):
+@pytest.mark.xdist_group("configs")
+def test_the_peak_s_config_reaches_the_certified_values(run_config):
     """NIST's Eckerle4: b1/b2 * exp(-((x - b3)/b2)**2 / 2)."""
-    config = ROOT / "configs" / "peak.yaml"
-    done = gd_lightning("fit", "--config", config, "--trainer.default_root_dir", tmp_path, cwd=ROOT)
-    assert (done.code, done.err) == (0, "")
+    content, _ = run_config("peak")
     b1, b2, b3 = 1.5543827178, 4.0888321754, 4.5154121844e2
-    assert list(result(tmp_path)["parameters"].values()) == pytest.approx([b1 / b2, b3, b2], rel=1e-8)
-    assert result(tmp_path)["rmse"] == pytest.approx((1.4635887487e-03 / 35) ** 0.5, rel=1e-9)
+    assert list(content["parameters"].values()) == pytest.approx([b1 / b2, b3, b2], rel=1e-8)
+    assert content["rmse"] == pytest.approx((1.4635887487e-03 / 35) ** 0.5, rel=1e-9)
 
 
-def test_the_forecast_of_carbon_dioxide_is_that_of_least_squares(tmp_path):
+@pytest.mark.xdist_group("configs")
+def test_the_forecast_of_carbon_dioxide_is_that_of_least_squares(run_config):
     """The formula is linear in level, trend, bend and the sines and cosines of the year."""
     with (ROOT / "examples" / "mauna_loa_co2.csv").open() as file:
         rows = [(row["date"], float(row["co2"])) for row in csv.DictReader(file) if row["co2"]]
@@ -137,13 +153,11 @@ def test_the_forecast_of_carbon_dioxide_is_that_of_least_squares(tmp_path):
     )
     fitted = len(t) - round(0.1 * len(t))
     residual = columns @ np.linalg.lstsq(columns[:fitted], y[:fitted])[0] - y
-    done = gd_lightning("fit", "--config", "configs/co2.yaml", "--trainer.default_root_dir", tmp_path, cwd=ROOT)
-    assert (done.code, done.err) == (0, "")
-    content = result(tmp_path)
+    content, out = run_config("co2")
     assert content["data"] == {"points": 2003, "rows": 2284, "left out": 59, "kept out": 222}
     assert content["rmse"] == pytest.approx(np.sqrt(np.mean(residual[:fitted] ** 2)), rel=1e-4)
     assert content["holdout_rmse"] == pytest.approx(np.sqrt(np.mean(residual[fitted:] ** 2)), rel=1e-3)
-    assert "59 of 2284 rows lack a value and were left out." in done.out
+    assert "59 of 2284 rows lack a value and were left out." in out
 
 
 def test_lr_seed_and_steps_from_the_command_line(tmp_path):

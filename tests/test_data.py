@@ -120,6 +120,7 @@ def test_rows_that_lack_a_value_are_left_out_and_counted(tmp_path):
 
 
 def test_several_predictors(tmp_path):
+    assert Table(path="x.csv", t="x1, x2", y="y").predictors == ("x1", "x2")
     data = rows(tmp_path, "x1,y,x2\n1,2,3\n4,5,6\n", t=["x1", "x2"])
     assert [column.tolist() for column in data.points.t] == [[1, 4], [3, 6]]
     assert data.labels == ("x1", "x2", "y")

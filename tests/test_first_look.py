@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from conftest import ROOT, gd_lightning
+from conftest import ROOT, forked, gd_lightning
 from scipy.optimize import curve_fit, least_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -40,7 +40,7 @@ def table(tmp_path):
 
 def look(folder, *args, path="my.csv", function=DECAY):
     data = ["--data", "Table", "--data.path", path, "--data.t", "time", "--data.y", "speed"]
-    done = gd_lightning("fit", *data, "--model.function", function, *args, cwd=folder)
+    done = forked("fit", *data, "--model.function", function, *args, cwd=folder)
     assert (done.code, done.err) == (0, ""), done.err
     runs = sorted((folder / "lightning_logs").iterdir(), key=lambda run: run.stat().st_mtime)
     return json.loads((runs[-1] / "result.json").read_text()), done.out, runs[-1]
@@ -122,7 +122,7 @@ def test_several_series_are_fitted_as_if_each_were_alone(tmp_path, table):
         best, _ = curve_fit(truth, table["time"][i::2], table["speed"][i::2], [3e-3, 1500, 1e-3])
         assert [values[i] for values in result["parameters"].values()] == pytest.approx(best, rel=1e-4)
     assert "2 series, median RMSE" in out
-    done = gd_lightning("predict", "--ckpt_path", "last", cwd=tmp_path)
+    done = forked("predict", "--ckpt_path", "last", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     with (tmp_path / "lightning_logs/version_0/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -159,8 +159,14 @@ def test_a_robust_loss_forgives_an_outlier(tmp_path, table):
     lines = (tmp_path / "my.csv").read_text().splitlines()
     lines[30] = lines[30].replace(lines[30].split(",")[1], "0.5")
     (tmp_path / "spoilt.csv").write_text("\n".join(lines))
-    slow = ["--model.optimizer=Adam", "--model.lr=1e-3", "--model.init", '{"a": 1, "tau": 2, "c": 0.1}']
-    target = ["--data.target=1000*y", "--trainer.max_steps=4000", "--trainer.precision=64-true"]
+    slow = [
+        "--model.optimizer=Adam",
+        "--model.steps_per_epoch=500",
+        "--model.lr=1e-3",
+        "--model.init",
+        '{"a": 1, "tau": 2, "c": 0.1}',
+    ]
+    target = ["--data.target=1000*y", "--trainer.max_epochs=8", "--trainer.precision=64-true"]
     function = "a*exp(-time/(1000*tau)) + c"
     found = {}
     for loss in ("mse", "cauchy(0.1)"):

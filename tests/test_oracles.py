@@ -288,7 +288,7 @@ HOSTILE = {
     "sigma zero": (("linear", T, T), {"sigma": 0}, "sigma: point 1 of 50 is 0"),
     "power of zero": (("power_law", [0, 1, 2], [1, 2, 3]), {}, "power_law is defined for t > 0"),
     "power below zero": (("power_law", [-1, 1, 2], [1, 2, 3]), {}, "t: point 1 of 3 is -1"),
-    "no parameters": (("2*t", T, T), {}, "does not name its parameters"),
+    "no parameters": (("2*t", T, T), {}, "has no parameter beside t; expected one to fit"),
     "no t": (("a + b", T, T), {}, "expected a formula in t or x"),
     "a number": (("3.5", T, T), {}, r"3\.5 has no"),
     "nothing": (("", T, T), {}, "empty, expected an expression"),

@@ -5,7 +5,7 @@ import shlex
 import shutil
 
 import pytest
-from conftest import ARTICLE_RMSE, ROOT, gd_lightning
+from conftest import ARTICLE_RMSE, ROOT, forked
 
 README = (ROOT / "README.md").read_text()
 
@@ -27,7 +27,7 @@ def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
     for line in block.splitlines():
         program, *args = shlex.split(line, comments=True)
         assert program == "gd-lightning"
-        done = gd_lightning(*args, cwd=tmp_path)
+        done = forked(*args, cwd=tmp_path)
         assert (done.code, done.err) == (0, ""), line
 
 
