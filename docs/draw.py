@@ -61,7 +61,7 @@ def section(name: str) -> str:
     family = resolve(name)
     text = inspect.getdoc(getattr(functions, name)) or ""
     arguments = re.findall(
-        r"^    (\w+): (.+(?:\n {8}.+)*)", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE
+        r"^    \*?(\w+): (.+(?:\n {8}.+)*)", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE
     )
     lines = [f"## {name}", "", f"    {equation(family)}", "", description(family), ""]
     for argument, meaning in arguments:

@@ -128,9 +128,8 @@ class PredictionPlots(Callback):
 
     def _drawn(self, module: CurveFit) -> dict[str, Any]:
         """What all pictures of a run share: the data's own names, and the range."""
-        data = getattr(module.trainer, "datamodule", None)
-        labels = getattr(data, "labels", (*module.curve.predictors, "y"))
-        return {"labels": labels, "series": getattr(data, "series_names", ()), "ylim": self.ylim}
+        result = module.result()
+        return {"labels": result.labels, "series": result.series, "ylim": self.ylim}
 
 
 class LastCheckpoint(ModelCheckpoint):

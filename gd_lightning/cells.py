@@ -1,5 +1,6 @@
 """Cells of a table: a column of them becomes numbers, dates or text."""
 
+import re
 from typing import NoReturn, Protocol
 
 import pyarrow as pa
@@ -99,10 +100,12 @@ class Column:
 
     def _refuse(self, cell: pa.Scalar, row: int, kind: pa.DataType) -> NoReturn:
         value = cell.as_py()
+        dated = kind == NUMBER and isinstance(value, str) and re.search(r"\d[./-]\d", value)
+        dates = f", or {EXPECTED[DATE]}" if dated else ""
         raise InputError(
             f"{self.source.file}: column {self.name!r}, {self.source.place(row)}: "
             f"{shortened(repr(value.strip() if isinstance(value, str | bytes) else value))}, "
-            f"expected {EXPECTED[kind]}; correct or remove that row"
+            f"expected {EXPECTED[kind]}{dates}; correct or remove that row"
         )
 
 

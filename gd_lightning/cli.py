@@ -82,6 +82,7 @@ class RunConfig(SaveConfigCallback):
         self.kept = {
             "config": plain(self.parser, self.config),
             "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
+            "series": list(trainer.datamodule.series_names),  # type: ignore[attr-defined]
         }
         if run_folder(trainer) is not None:
             super().setup(trainer, pl_module, stage)
@@ -107,6 +108,8 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
     data = dict(config["data"])
     if "path" in data.get("init_args", {}):  # however it is spelt
         data["init_args"] = {**data["init_args"], "path": str(Path(data["init_args"]["path"]).resolve())}
+    if "time_origin" in data.get("init_args", {}):  # it follows from the data, which have a fingerprint of their own
+        data["init_args"] = {**data["init_args"], "time_origin": None}
     return {
         "seed_everything": config["seed_everything"],
         "model": canonical(model),
@@ -285,11 +288,13 @@ class CommandLine(LightningCLI):
         columns = config.data.init_args.get("t")
         if not isinstance(columns, str | list):
             return
-        if config.model.predictors is None:
-            config.model.predictors = list(columns_of(columns))
+        columns = list(columns_of(columns))
+        if config.model.predictors is None or sorted(config.model.predictors) == sorted(columns):
+            config.model.predictors = columns
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
-        if config.trainer.max_epochs is None and config.trainer.max_steps == -1 and config.model.steps_per_epoch == 1:
+        unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1
+        if unlimited and config.model.steps_per_epoch == 1 and not self._is_typed("--model.steps_per_epoch"):
             config.model.steps_per_epoch = FIRST_LOOK_STEPS
 
     def _settle_limits(self, trainer: Any) -> None:
@@ -372,10 +377,12 @@ class CommandLine(LightningCLI):
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
         self.datamodule.setup("fit")
-        check_points(
-            self.model.curve, self._in_the_precision_of_the_run(self.datamodule.points), self.datamodule.predictors
-        )
-        check_function(self.model.curve, self.datamodule.points)
+        origin = getattr(self.datamodule, "time_origin", None)
+        if origin is not None:  # found in the data: a prediction counts from the same date
+            self.config[self.subcommand].data.init_args.time_origin = origin
+        points = self._in_the_precision_of_the_run(self.datamodule.points)
+        check_points(self.model.curve, points, self.datamodule.predictors)
+        check_function(self.model.curve, points)
         self.report.next_command = tensorboard_command(self.trainer)
         if self.checkpoint is None:
             return
@@ -400,6 +407,19 @@ class CommandLine(LightningCLI):
         double = "64" in str(self._get(self.config, "trainer").precision)
         return points.to(torch.empty(0, dtype=torch.float64 if double else torch.float32))
 
+    @staticmethod
+    def _bring_in_the_order_of_the_data(model: CurveFit, fitted: Sequence[str], now: Sequence[str]) -> None:
+        """Series are known by their names, whatever their order in the table."""
+        if sorted(fitted) != sorted(now):
+            strange = next((name for name in now if name not in fitted), None)
+            raise InputError(
+                f"data.series: {f'{strange!r} was not fitted' if strange else 'some that were fitted are missing'}; "
+                f"expected the series {', '.join(fitted)}"
+            )
+        if now:
+            order = [fitted.index(name) for name in now]
+            model.curve.set_params(model.curve.params.detach()[order])
+
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
         """Write predictors, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
@@ -412,6 +432,7 @@ class CommandLine(LightningCLI):
                 f"data: {describe_batch(datamodule.all_points.batch)}, and {ckpt_path} was fitted to "
                 f"{describe_batch(fitted)}; expected the same number of series"
             )
+        self._bring_in_the_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
         text = io.StringIO()
@@ -440,6 +461,7 @@ def prediction_rows(points: Points, preds: Tensor, names: Sequence[str]) -> list
     present = points.present.cpu()
     if preds.dim() == 1:
         return list(values[present].numpy())
+    names = names or [f"series {i + 1}" for i in range(len(values))]
     return [[name, *row] for i, name in enumerate(names) for row in values[i][present[i]].numpy()]
 
 

@@ -46,5 +46,5 @@ def stable_lr(curve: Curve, points: Points) -> float:
     At it, gradient descent removes the error along the steepest direction in one step and overshoots in none.
     Where no curvature can be told it is the article's 1e-5.
     """
-    curvature = largest_curvature(curve, points).max().item()
+    curvature = largest_curvature(curve, points).nan_to_num(0.0, 0.0, 0.0).max().item()
     return 1 / curvature if 0 < curvature < math.inf else 1e-5

@@ -90,7 +90,7 @@ class Series(LightningDataModule, ABC):
     def setup(self, stage: str) -> None:
         self.generator.manual_seed(self.seed)
         self.all_points = Points(*self.load())
-        self.points, self.holdout_points = self._split()
+        self.points, self.holdout_points = (self.all_points, None) if stage == "predict" else self._split()
 
     def _split(self) -> tuple[Points, Points | None]:
         """What is fitted and what is kept out."""
@@ -115,6 +115,8 @@ class Series(LightningDataModule, ABC):
                 f"data.holdout: {self.holdout:g} of {min(len(one.targets) for one in self.all_points.each())} points "
                 "is none; expected a larger part, or no holdout"
             )
+        if any(len(one.targets) == 0 for one in kept_in):
+            raise InputError(f"data.holdout: {self.holdout:g} leaves a series no point to fit; expected a smaller part")
         if not self.all_points.batch:
             return kept_in[0], kept_out[0]
         return stack(kept_in), stack(kept_out)
@@ -250,6 +252,9 @@ class Table(Series):
             )
             self.labels = (*(columns.labels[name] for name in self.predictors), self.labels[-1])
             self.facts = {"rows": columns.rows, "left out": columns.dropped}
+            since = [label.partition(" since ")[2].rstrip(")") for label in self.labels[:-1] if " since " in label]
+            if self.time_origin is None and since:
+                self.time_origin = since[0]  # which another table of later dates is to be counted from, too
             self._read = self._as_points(columns), tuple(columns.group_names)
         points, self.series_names = self._read
         return points

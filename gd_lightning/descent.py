@@ -13,6 +13,8 @@ from gd_lightning.points import Points, Predictors
 
 __all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteError", "descend"]
 
+ROUNDING = 1e-6  # a loss that rises by no more has not risen, in single precision
+
 STEP_LIMIT = "step limit"
 DIVERGED = "diverged"
 STOPPED = "stopped"
@@ -133,7 +135,9 @@ class Descent:
             loss = self.loss_function(self.curve(points.t), points.targets, points.sigma).sum()
         if not torch.isfinite(loss):
             self._diverge("loss", loss.item(), lr)
-        elif self.rmse_history and loss.item() > self.first_loss:
+        elif not torch.isfinite(self.curve.params).all():
+            self._diverge("sum of the parameters", self.curve.params.sum().item(), lr)
+        elif self.rmse_history and loss.item() > self.first_loss * (1 + ROUNDING):
             what = "RMSE" if self.loss_function is mse and points.sigma is None else "loss"
             self._reason = f"{self.message}, and the {what} rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
 

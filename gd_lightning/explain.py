@@ -37,6 +37,8 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     if 'expected "subcommand"' in message:
         return f"no command given; expected one of {', '.join(_commands(parser))}, such as: gd-lightning fit"
     if (option := _found(r"Option '([^']+)' is not accepted", message)) and class_path:
+        if key == "data" and option in _arguments("gd_lightning.Table"):
+            return f"data: {_short(class_path)} takes no {option!r}, and Table does; add --data Table"
         return f"{key}: {_short(class_path)} takes no {option!r}; {suggest(option, _arguments(class_path))}"
     if (missing := _found(r"the following arguments are required: (.+)", message)) and class_path:
         flags = " ".join(f"--{key}.{name.strip()} ..." for name in missing.split(","))

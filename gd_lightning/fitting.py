@@ -17,7 +17,7 @@ from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, make_rule
 from gd_lightning.points import Points, as_points, check_numbers
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
-from gd_lightning.starts import GUESS, MULTI_START, check_start, set_start
+from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
 __all__ = ["check_points", "choose_lr", "fit"]
 
@@ -69,7 +69,7 @@ def check_function(curve: Curve, points: Points) -> None:
         InputError: saying what it gives instead.
     """
     try:
-        preds = curve(points.t)
+        preds = curve.evaluate(points.t, curve.params.expand(*points.batch, -1))
     except Exception as error:  # whatever a function of the user's may raise
         raise InputError(f"function: {curve.function_name} cannot be computed with tensors: {error}") from error
     expected = tuple(points.targets.shape)
@@ -100,15 +100,17 @@ def choose_lr(lr: float | str | None, rule: Optimizer, curve: Curve, points: Poi
     """The learning rate that was given, or the one that suits the start.
 
     Args:
-        lr: a number; `"auto"` for 1 / largest curvature at the start; none for that where `SGD` starts from the
-            data, and else for the article's 1e-5.
+        lr: a number; `"auto"` for 1 / largest curvature at the start; none for the article's 1e-5 where a function
+            that is linear in its parameters starts at given or random values, as in the article, and for rules other
+            than plain gradient descent; else for `"auto"`.
         rule: the update rule.
         curve: the curve at its start.
         points: what it is fitted to.
         start: how the start was found.
     """
     if lr is None:
-        lr = AUTO if start in (GUESS, MULTI_START) and isinstance(rule, SGD) else ARTICLE_LR
+        as_the_article = start in (GIVEN, RANDOM) and is_linear(curve, points)
+        lr = AUTO if isinstance(rule, SGD | torch.optim.SGD) and not as_the_article else ARTICLE_LR
     return stable_lr(curve, points) if isinstance(lr, str) else lr
 
 
@@ -147,8 +149,8 @@ def fit(
             `"data"` at the function's guess from the data or, without one, at the best of many random starts. Unless
             given, a function that is linear in its parameters starts at random, any other from the data.
         loss: "mse", "mae", "huber" or "cauchy"; "huber(2.5)" sets the scale of the last two.
-        lr: learning rate, above 0; `"auto"` for 1 / largest curvature at the start. Unless given, 1e-5 for a
-            random start and "auto" for one from the data.
+        lr: learning rate, above 0; `"auto"` for 1 / largest curvature at the start. Unless given, "auto"; but 1e-5, the
+            article's, for a function that is linear in its parameters and starts at random or given values.
         steps: number of steps, at least 1.
         optimizer: the update rule: a class of `gd_lightning.optim` or `torch.optim`, or any callable that
             makes an optimizer from parameters and a learning rate.
@@ -179,6 +181,8 @@ def fit(
         check_lr(lr)
     loss_function = make_loss(loss)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
+    if not points.batch and points.sigma is not None and points.targets.dim():
+        points = points.where(points.present)
     curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
     curve.known_start(init)
     check_points(curve, points, predictors)

@@ -13,6 +13,7 @@ from torchmetrics import MeanSquaredError
 
 from gd_lightning.conditioning import AUTO
 from gd_lightning.curve import Curve, initialize
+from gd_lightning.data import Series
 from gd_lightning.descent import DIVERGED, Descent
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import choose_lr
@@ -44,10 +45,11 @@ class CurveFit(LightningModule):
         init: starting values by name.
         start: where parameters without a starting value begin: `random` at random normal numbers, as in the article;
             `data` at the function's guess from the data or, without one, at the best of many random starts. Unless
-            given, a function that is linear in its parameters starts at random, any other from the data.
+            given, a function that is linear in its parameters starts at random, any other from the data; on the command
+            line every function does that is fitted to a table without start and lr.
         loss: mse, mae, huber or cauchy; `huber(2.5)` sets the scale of the last two. With sigma each is weighted.
-        lr: learning rate, above 0; `auto` for 1 / largest curvature at the start. Unless given, 1e-5 for a random
-            start and `auto` for one from the data.
+        lr: learning rate, above 0; `auto` for 1 / largest curvature at the start. Unless given, `auto`; but 1e-5, the
+            article's, for a function that is linear in its parameters and starts at random or given values.
         optimizer: the update rule: a class of `gd_lightning.optim` or of `torch.optim`.
         steps_per_epoch: steps taken in one `training_step`, at least 1.
         predictors: names of the independent variables, where the data name them; the first argument of a function, or
@@ -78,11 +80,15 @@ class CurveFit(LightningModule):
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         check_start(start)
-        if lr is not None and lr != AUTO:
+        if not isinstance(lr, str) and lr is not None:
+            check_lr(lr)
+            lr = float(lr)  # whatever kind of number it was: checkpoints hold Python's
+        elif lr not in (None, AUTO):
             check_lr(lr)
         self.automatic_optimization = False
         self.curve = Curve(function, parameters, predictors)
         self.curve.known_start(init)
+        init = None if init is None else {name: float(value) for name, value in init.items()}
         make_rule(optimizer, self.curve.params, ARTICLE_LR)  # refuse what is wrong now, not when the run has begun
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
@@ -102,7 +108,7 @@ class CurveFit(LightningModule):
         self.loss = loss
         self.loss_function = make_loss(loss)
         self.given_lr = lr
-        self.lr = lr if isinstance(lr, float | int) else ARTICLE_LR
+        self.lr = lr if isinstance(lr, float) else ARTICLE_LR
         self.optimizer_class = optimizer
         self.steps_per_epoch = steps_per_epoch
         self.train_mse = MeanSquaredError()
@@ -119,16 +125,16 @@ class CurveFit(LightningModule):
         self.descent = self._new_descent()
 
     def _start(self) -> None:
-        generator = getattr(self._datamodule(), "generator", None)
-        if generator is None:
+        data = self._data()
+        if data is None:  # somebody else's: nothing is known of them before the first batch
+            if self.start == "data" or self.given_lr == AUTO:
+                raise InputError("start: data, and lr: auto, need a data module of gd_lightning.data, such as Table")
             generator = torch.Generator().manual_seed(torch.initial_seed())
-        points = getattr(self._datamodule(), "points", None)
-        if points is None:  # somebody else's data: nothing is known of them before the first batch
             self.curve.start(initialize(len(self.curve.names), generator), self.init)
         else:
-            points = points.to(self.curve.params.detach())
+            points = data.points.to(self.curve.params.detach())
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
-            self.began = set_start(self.curve, points, generator, self.start, self.init)
+            self.began = set_start(self.curve, points, data.generator, self.start, self.init)
             self.lr = choose_lr(self.given_lr, self.configure_optimizers(), self.curve, points, self.began)
         self.started = True
 
@@ -158,7 +164,7 @@ class CurveFit(LightningModule):
         if self.descent.rmse_history:  # for callbacks that monitor them
             self.log("train/rmse", self.descent.rmse_history[-1], logger=False)
             if self.holdout_points() is not None:
-                self.log("val/rmse", self._holdout_rmse(self.curve.params), logger=False)
+                self.log("val/rmse", self._holdout_rmse(self.descent.params_before), logger=False)
 
     def on_train_end(self) -> None:
         points = self.points()
@@ -182,10 +188,12 @@ class CurveFit(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["descent"] = self.descent.state_dict()
+        checkpoint["start"] = {"lr": self.lr, "began": self.began}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.descent = self._new_descent()
         self.descent.load_state_dict(checkpoint["descent"])
+        self.lr, self.began = checkpoint["start"]["lr"], checkpoint["start"]["began"]
         self.started = True
 
     def points(self) -> Points:
@@ -196,27 +204,29 @@ class CurveFit(LightningModule):
 
     def holdout_points(self) -> Points | None:
         """What is kept out of the fit, in the precision and on the device of the fit."""
-        kept_out: Points | None = getattr(self._datamodule(), "holdout_points", None)
+        data = self._data()
+        kept_out = None if data is None else data.holdout_points
         return None if kept_out is None else kept_out.to(self.curve.params.detach())
 
     def result(self) -> FitResult:
         """What the fit has found so far."""
-        data = self._datamodule()
+        data = self._data()
         return FitResult.of(
             self.descent,
             self.points(),
-            seed=getattr(data, "seed", None),
+            seed=None if data is None else data.seed,
             loss=self.loss,
             start=self.began,
             holdout=self.holdout_points(),
-            facts=getattr(data, "facts", None),
-            labels=getattr(data, "labels", ()),
-            series=getattr(data, "series_names", ()),
+            facts={} if data is None else data.facts,
+            labels=() if data is None else data.labels,
+            series=() if data is None else data.series_names,
         )
 
-    def _datamodule(self) -> object | None:
-        datamodule: object | None = getattr(self.trainer, "datamodule", None)
-        return datamodule
+    def _data(self) -> Series | None:
+        """The data module, where it is one of ours, which tells more than its batches."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, Series) else None
 
     def _optimizer(self) -> LightningOptimizer:
         optimizer = self.optimizers()

@@ -168,7 +168,10 @@ class Parameters:
         given = _nested(given, names)
         for name in given:
             if name not in names:
-                raise InputError(f"parameters: {owner} has no parameter {name!r}; {suggest(str(name), names)}")
+                quoted = (
+                    "; YAML takes on, off, yes and no for that, unless in quotes" if name in ("True", "False") else ""
+                )
+                raise InputError(f"parameters: {owner} has no parameter {name!r}; {suggest(str(name), names)}{quoted}")
         self.names = tuple(names)
         self.all = [Parameter.read(name, given[name]) if name in given else Parameter() for name in names]
         self.free = [i for i, parameter in enumerate(self.all) if parameter.free]

@@ -60,7 +60,7 @@ def picture(
     kept_out = None if holdout is None else holdout.where(holdout.present)
     if kept_out is not None:
         kept_out_preds = curve.evaluate(kept_out.t, params)
-        title += f", {root(mse(kept_out_preds, kept_out.targets)):.4g} of the points kept out"
+        title += f"; kept out: {root(mse(kept_out_preds, kept_out.targets)):.4g}"
     title += f"\n{curve.function_name}"
     if isinstance(points.t, tuple):
         pairs = None if kept_out is None else (kept_out.targets, kept_out_preds, kept_out.sigma)

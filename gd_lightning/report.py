@@ -34,7 +34,8 @@ def terminal_report(result: dict[str, Any]) -> RenderableType:
     """
     history = result["rmse_history"]
     steps = Table("step", "RMSE before the step")
-    for step, rmse in enumerate(history, start=1):
+    rows = [1, len(history)] if is_flat(history) else range(1, len(history) + 1)
+    for step, rmse in ((row, history[row - 1]) for row in rows):
         if len(history) <= ROWS or is_round(step) or step == len(history):
             steps.add_row(str(step), repr(rmse))
     parts: list[RenderableType] = [steps] if history else []
@@ -43,19 +44,35 @@ def terminal_report(result: dict[str, Any]) -> RenderableType:
     return Group(*parts, _parameters(result), *data_lines(result))
 
 
+def is_flat(history: list[float]) -> bool:
+    """Whether nothing was left to descend: from a start at the bottom, long runs look the same at every step."""
+    return len(history) > ROWS and None not in history and max(history) - min(history) <= 1e-6 * max(history)
+
+
 def _parameters(result: dict[str, Any]) -> Table:
     """Each parameter before and after; of several series the median, and the range after."""
     before, after = result["initial_parameters"], result["parameters"]
     if not is_batch(result):
         table = Table("parameter", "before", "after")
         for name, value in after.items():
-            table.add_row(name, f"{before[name]:.9g}", f"{value:.9g}")
+            table.add_row(name, number(before[name], 9), number(value, 9))
         return table
     table = Table("parameter", "median before", "median after", "lowest", "highest")
     for name, values in after.items():
-        numbers = [median(flat(before[name])), median(flat(values)), min(flat(values)), max(flat(values))]
-        table.add_row(name, *(f"{number:.6g}" for number in numbers))
+        after_fit = flat(values)
+        medians = middle(flat(before[name])), middle(after_fit)
+        table.add_row(name, *map(number, (*medians, min(after_fit, default=None), max(after_fit, default=None))))
     return table
+
+
+def number(value: float | None, digits: int = 6) -> str:
+    """A number as a report shows it; JSON has none for what is not finite."""
+    return "not finite" if value is None else f"{value:.{digits}g}"
+
+
+def middle(values: list[float]) -> float | None:
+    """The median; none of nothing."""
+    return median(values) if values else None
 
 
 def is_batch(result: dict[str, Any]) -> bool:
@@ -74,14 +91,15 @@ def data_lines(result: dict[str, Any]) -> list[str]:
     """What is to be told of the start and the data: nothing where the start was random and every row was fitted."""
     facts = result["data"]
     lines = [STARTS[result["start"]]] if result["start"] in STARTS else []
+    if lines and is_flat(result["rmse_history"]):
+        lines.append("The descent found nothing better.")
     if facts.get("left out"):
         lines.append(f"{facts['left out']} of {facts['rows']} rows lack a value and were left out.")
     if facts.get("kept out"):
-        rmse = (
-            f"{result['holdout_rmse']}"
-            if not is_batch(result)
-            else f"median {median(flat(result['holdout_rmse'])):.6g}"
-        )
+        errors = flat(result["holdout_rmse"])
+        rmse = f"{result['holdout_rmse']}" if errors else "not finite"
+        if errors and is_batch(result):
+            rmse = f"{median(errors):.6g} in the median"
         lines.append(f"{facts['kept out']} points were kept out of the fit; their RMSE is {rmse}.")
     return lines
 
@@ -107,10 +125,10 @@ def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str
         command: what was typed to make this run.
     """
     batch = is_batch(result)
-    before = {name: median(flat(value)) if batch else value for name, value in result["initial_parameters"].items()}
-    after = {name: median(flat(value)) if batch else value for name, value in result["parameters"].items()}
-    rows = "\n".join(f"| {name} | {before[name]:.6g} | {value:.6g} |" for name, value in after.items())
-    first = f"RMSE {result['rmse_history'][0]:.6g} at the start. " if result["rmse_history"] else ""
+    before = {name: middle(flat(value)) if batch else value for name, value in result["initial_parameters"].items()}
+    after = {name: middle(flat(value)) if batch else value for name, value in result["parameters"].items()}
+    rows = "\n".join(f"| {name} | {number(before[name])} | {number(value)} |" for name, value in after.items())
+    first = f"RMSE {number(result['rmse_history'][0])} at the start. " if result["rmse_history"] else ""
     data = "".join(f"{line} " for line in data_lines(result))
     loss = {"mse": "the mean squared error, MSE"}.get(result["loss"], result["loss"])
     median_of = " (medians over the series)" if batch else ""

@@ -61,7 +61,7 @@ def resolve(function: str | Function) -> Function:
         return family
     if text.isidentifier():
         raise InputError(
-            f"function: given {function!r}, which is no family; {suggest(text, functions.__all__)}, or write a formula"
+            f"function: given {function!r}, which is no family; {suggest(text, functions.__all__)} (or write a formula)"
         )
     if re.fullmatch(r"[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+", text):
         return _import(text)
@@ -155,7 +155,12 @@ def predictor_arguments(function: Function, predictors: Sequence[str] | None = N
         for name in USUAL_PREDICTORS:
             if name in known:
                 return (name,)
-        expected = f"a formula in {names[0]}, or in t" if names else "a formula in t or x, or predictors by name"
+        expected = "a formula in t or x, or predictors by name"
+        if names:
+            written = names[0].isidentifier() and names[0] != "pi"
+            expected = (
+                f"a formula in {names[0]}, or in t" if written else f"a formula in t, which stands for {names[0]!r}"
+            )
         raise InputError(f"function: {function_name(function)} has the names {', '.join(known)}; expected {expected}")
     unused = next(name for name in names if name not in known)
     raise InputError(

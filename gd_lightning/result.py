@@ -183,7 +183,7 @@ class FitResult:
             "initial_parameters": plain(self.initial_parameters),
             "rmse": plain(self.rmse),
             "holdout_rmse": plain(self.holdout_rmse),
-            "rmse_history": self.rmse_history,
+            "rmse_history": plain(self.rmse_history),
             "loss": self.loss,
             "start": self.start,
             "steps": self.steps,

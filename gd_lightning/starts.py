@@ -1,5 +1,6 @@
 """Where a descent begins: at random values, at a guess from the data, or at the best of many random starts."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ def set_start(
     Returns:
         Where it begins: `GIVEN`, `RANDOM`, `GUESS` or `MULTI_START`.
     """
+    state = generator.get_state()
     try:
         return _set_start(curve, points, generator, start, init)
     except InputError:
@@ -61,6 +63,7 @@ def set_start(
                 f"start: {curve.function_name} cannot be computed for many starts side by side ({error}); write it "
                 "with what broadcasts, or start at random"
             ) from None
+        generator.set_state(state)
         return _set_start(curve, points, generator, "random", init)
 
 
@@ -71,7 +74,8 @@ def _set_start(
     wanted = [i for i in curve.demands.free if curve.names[i] not in known]
     from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
     if from_data and wanted:
-        rows = [_found(curve, one, known, wanted, generator) for one in points.each()]
+        state = generator.get_state()  # from which each series draws, so that it starts as it would alone
+        rows = [_found(curve, one, known, wanted, generator.set_state(state)) for one in points.each()]
         curve.start(torch.stack(rows).reshape(*points.batch, len(curve.names)), init)
         return MULTI_START if curve.guess is None else GUESS
     curve.start(initialize(len(curve.names), generator).expand(*points.batch, -1), init)
@@ -81,7 +85,10 @@ def _set_start(
 def is_linear(curve: Curve, points: Points) -> bool:
     """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
     problem = _Problem.of(curve, points.each()[0], curve.known_start(), list(curve.demands.free), SCREENED_BY)
-    return len(problem.linear_subset()) == len(curve.demands.free)
+    try:
+        return len(problem.linear_subset()) == len(curve.demands.free)
+    except Exception:  # a function of the user's that cannot be computed for many parameters side by side
+        return False
 
 
 def _found(
@@ -93,9 +100,10 @@ def _found(
         return problem.filled(_multi_start(problem, generator)).cpu()
     t, y = points.columns[0].double().cpu(), points.targets.double().cpu()
     guess = torch.tensor(list(curve.guess(t, y)), dtype=torch.float64)
-    if len(wanted) == len(curve.names) and not curve.demands.constrained:
+    weighted = points.sigma is not None and bool((points.sigma != points.sigma[0]).any())
+    if len(wanted) == len(curve.names) and not curve.demands.constrained and not weighted:
         return guess
-    # The guess knows nothing of what was demanded: let the wanted parameters make room for the others.
+    # The guess knows nothing of what was demanded, or of sigma: let the wanted parameters make room for that.
     adapted, _ = problem.refine(guess.to(problem.base)[wanted].unsqueeze(0))
     return problem.filled(adapted[0]).cpu()
 
@@ -111,8 +119,9 @@ class _Problem(NamedTuple):
     @classmethod
     def of(cls, curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], most: int) -> "_Problem":
         count = len(points.targets)
-        if count > most:
-            points = points.where(torch.linspace(0, count - 1, most, device=points.targets.device).long())
+        if count > most:  # at random, since every n-th point would make a quick oscillation look slow
+            kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
+            points = points.where(kept.to(points.targets.device))
         points = points.to(points.targets.double())
         base = points.targets.new_zeros(len(curve.names))
         for name, value in known.items():
@@ -145,10 +154,33 @@ class _Problem(NamedTuple):
         return torch.isfinite(preds).all(dim=-1, keepdim=True)
 
     @torch.no_grad()
-    def computable(self, values: Tensor) -> Tensor:
-        """Which values `(*batch, F)` have a finite sum of squares in the precision of the fit, too; `(*batch)`."""
-        points, params = self.points.to(self.curve.params), self.filled(values).to(self.curve.params)
-        return torch.isfinite((self.curve.evaluate(points.t, params) - points.targets).square().sum(dim=-1))
+    def plainest(self, values: Tensor) -> Tensor:
+        """Of several solutions `(G, F)` the one `(F,)` to prefer among those that fit as well as the best.
+
+        It fits in the precision of the fit, too; it goes the straightest way from point to point, so that of two
+        frequencies which evenly spaced points cannot tell apart it has the lower one; and its numbers are small.
+        """
+        single = self._replace(points=self.points.to(self.curve.params), base=self.base.to(self.curve.params))
+        exact, loss = (
+            problem.residuals(values.to(problem.base)).double().square().sum(dim=-1).nan_to_num(nan=torch.inf)
+            for problem in (self, single)
+        )
+        noise = 1e-12 * self.points.targets.square().sum()
+        exact = exact.where(loss <= 1.01 * loss.min() + noise, torch.inf)
+        good = values[exact <= 1.01 * exact.min() + noise]
+        rough = self._roughness(good)
+        good = good[rough <= 1.1 * rough.min() + noise.sqrt()]
+        return good[good.abs().log1p().sum(dim=-1).argmin()]
+
+    def _roughness(self, values: Tensor) -> Tensor:
+        """How far predictions `(G, T)` half-way between neighbouring points lie from the straight line; `(G,)`."""
+        order = self.points.columns[0].argsort()
+        ends = tuple(column[order] for column in self.points.columns)
+        middles = tuple((column[1:] + column[:-1]) / 2 for column in ends)
+        several = isinstance(self.points.t, tuple)
+        params = self.filled(values)
+        at_ends, between = (self.curve.evaluate(t if several else t[0], params) for t in (ends, middles))
+        return (between - (at_ends[..., 1:] + at_ends[..., :-1]) / 2).abs().sum(dim=-1).nan_to_num(nan=torch.inf)
 
     def project(self, values: Tensor) -> Tensor:
         """The wanted parameters within their bounds."""
@@ -207,7 +239,7 @@ class _Problem(NamedTuple):
                 [
                     uniform(low - 0.1 * span, high + 0.1 * span),  # a place
                     sign * span * 10 ** uniform(-2.5, 1),  # a width, a time
-                    sign / span * 10 ** uniform(-1, 0.5 + len(column) ** 0.2),  # a rate, a frequency
+                    sign / span * 10 ** uniform(-1, math.log10(math.pi * len(column))),  # a rate, a frequency
                     2 * torch.randn(count, generator=generator, dtype=torch.float64),  # an exponent, a phase
                     uniform(bottom - (top - bottom), top + (top - bottom)),  # a level
                     sign * max(abs(low), abs(high)) * 10 ** uniform(0, 3),  # an energy over a temperature
@@ -246,8 +278,9 @@ def _multi_start(problem: _Problem, generator: torch.Generator) -> Tensor:
     spread = best.std(dim=0).nan_to_num(0.0) * 0.1
     around = few.project(around * (1 + 0.2 * noise) + spread * noise.flip(0))
     best = _best(few, torch.cat([best, _with_best_linear(few, around, linear)]), REFINED)
-    refined, loss = problem.refine(best)
-    return refined[loss.where(problem.computable(refined), torch.inf).argmin()]
+    refined, _ = problem.refine(best)
+    plainest, _ = problem.refine(problem.plainest(refined).unsqueeze(0))
+    return plainest[0]
 
 
 def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> Tensor:

@@ -92,7 +92,7 @@ CASES = {
     "text in a column": ([*TABLE, "--data.path=text.csv"], ["'dist'", "data row 2 (line 3 of the file)", "'abc'"]),
     "no value left in a column": (
         [*TABLE, "--data.path=nan.csv", "--data.sigma=dist", "--data.holdout=0.9"],
-        ["the series has 0 points, expected at least 3"],
+        ["data.holdout: 0.9 leaves a series no point to fit"],
     ),
     "a formula with ^": (["fit", "--model.function=a*t^2"], ["column 4", "^ is no power here; expected **"]),
     "an attribute in a formula": (["fit", "--model.function=a*t.real"], ["column 4", "an attribute"]),

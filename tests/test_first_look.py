@@ -177,6 +177,50 @@ def test_a_robust_loss_forgives_an_outlier(tmp_path, table):
     assert not math.isclose(found["mse"], 1.5, rel_tol=0.5)
 
 
+class TestPredict:
+    """What is predicted on another table is told apart by names and dates, not by places."""
+
+    def predict(self, folder, *args):
+        done = forked("predict", "--ckpt_path=last", *args, cwd=folder)
+        assert (done.code, done.err) == (0, "")
+        with (folder / "lightning_logs/version_0/predictions.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    def fit(self, folder, *args):
+        done = forked("fit", "--data=Table", "--data.y=y", "--data.path=one.csv", *args, cwd=folder)
+        assert (done.code, done.err) == (0, "")
+
+    def test_series_in_another_order(self, tmp_path):
+        slopes = {"a": 1, "b": 100, "c": -50}
+        for name, order in (("one.csv", "abc"), ("other.csv", "cba")):
+            lines = [f"{s},{x},{slopes[s] * x}" for s in order for x in range(5)]
+            (tmp_path / name).write_text("\n".join(["who,x,y", *lines]))
+        self.fit(tmp_path, "--data.t=x", "--data.series=who", "--model.function=linear")
+        rows = self.predict(tmp_path, "--data.path=other.csv")
+        assert [row["series"] for row in rows[::5]] == ["c", "b", "a"]
+        assert max(abs(float(row["residual"])) for row in rows) < 1e-2
+        (tmp_path / "other.csv").write_text("who,x,y\n" + "".join(f"{s},{x},1\n" for s in "abz" for x in range(5)))
+        done = forked("predict", "--ckpt_path=last", "--data.path=other.csv", cwd=tmp_path)
+        assert done.code == 2
+        assert "'z' was not fitted; expected the series a, b, c" in done.err
+
+    def test_later_dates_count_from_the_same_origin(self, tmp_path):
+        for name, month, first in (("one.csv", 1, 0), ("other.csv", 2, 31)):
+            lines = [f"2020-0{month}-{day:02},{2 * (first + day - 1) + 1}" for day in range(1, 29)]
+            (tmp_path / name).write_text("\n".join(["x,y", *lines]))
+        self.fit(tmp_path, "--data.t=x", "--model.function=linear")
+        rows = self.predict(tmp_path, "--data.path=other.csv")
+        assert "x (days since 2020-01-01)" in rows[0]
+        assert max(abs(float(row["residual"])) for row in rows) < 1e-2
+
+    def test_predictors_in_another_order(self, tmp_path):
+        lines = [f"{x},{x * x},{3 * x - x * x}" for x in range(9)]
+        (tmp_path / "one.csv").write_text("\n".join(["x1,x2,y", *lines]))
+        self.fit(tmp_path, "--data.t=x1,x2", "--model.function=a*x1 + b*x2")
+        rows = self.predict(tmp_path, "--data.t=x2,x1")
+        assert max(abs(float(row["residual"])) for row in rows) < 1e-2
+
+
 class TestFunctions:
     def test_lists_the_families(self, tmp_path):
         from gd_lightning import functions

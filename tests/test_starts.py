@@ -408,3 +408,13 @@ def test_a_start_that_there_is_not(start):
 @pytest.mark.parametrize("start", [None, "random", "data"])
 def test_a_start_that_there_is(start):
     check_start(start)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_of_frequencies_that_even_spacing_cannot_tell_apart_the_lowest_is_taken(seed):
+    """sin(w*t) and sin((w + 2*pi/dt)*t) agree at every point."""
+    t = torch.linspace(0, 8, 81)
+    noise = 0.1 * torch.randn(81, generator=torch.Generator().manual_seed(seed))
+    curve = Curve("A*exp(-k*t)*cos(w*t)")
+    set_start(curve, Points(t, 3 * torch.exp(-0.3 * t) * torch.cos(5 * t) + noise), torch.Generator().manual_seed(seed))
+    assert abs(curve.params[2].item()) == pytest.approx(5, abs=0.1)
