@@ -128,8 +128,9 @@ class PredictionPlots(Callback):
 
     def _drawn(self, module: CurveFit) -> dict[str, Any]:
         """What all pictures of a run share: the data's own names, and the range."""
-        result = module.result()
-        return {"labels": result.labels, "series": result.series, "ylim": self.ylim}
+        data = module.own_data()
+        labels = (*module.curve.predictors, "y") if data is None else data.labels
+        return {"labels": labels, "series": () if data is None else data.series_names, "ylim": self.ylim}
 
 
 class LastCheckpoint(ModelCheckpoint):

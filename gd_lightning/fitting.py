@@ -19,7 +19,7 @@ from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
-__all__ = ["check_points", "choose_lr", "fit"]
+__all__ = ["check_points", "choose_lr", "fit", "read_lr"]
 
 DOMAINS = {"t > 0": torch.gt, "t >= 0": torch.ge}
 
@@ -96,6 +96,18 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
+def read_lr(lr: float | str | None) -> float | str | None:
+    """A learning rate as it was given, whatever kind of number: a plain one, `"auto"`, or none.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if lr is None or (isinstance(lr, str) and lr == AUTO):
+        return lr
+    check_lr(lr)
+    return float(lr)
+
+
 def choose_lr(lr: float | str | None, rule: Optimizer, curve: Curve, points: Points, start: str) -> float:
     """The learning rate that was given, or the one that suits the start.
 
@@ -109,8 +121,8 @@ def choose_lr(lr: float | str | None, rule: Optimizer, curve: Curve, points: Poi
         start: how the start was found.
     """
     if lr is None:
-        as_the_article = start in (GIVEN, RANDOM) and is_linear(curve, points)
-        lr = AUTO if isinstance(rule, SGD | torch.optim.SGD) and not as_the_article else ARTICLE_LR
+        descends = isinstance(rule, SGD | torch.optim.SGD)
+        lr = AUTO if descends and not (start in (GIVEN, RANDOM) and is_linear(curve, points)) else ARTICLE_LR
     return stable_lr(curve, points) if isinstance(lr, str) else lr
 
 
@@ -177,8 +189,7 @@ def fit(
     if seed >= 2**64:
         raise InputError(f"seed: given {seed}, expected a whole number below 2**64")
     check_start(start)
-    if lr is not None and not (isinstance(lr, str) and lr == AUTO):
-        check_lr(lr)
+    lr = read_lr(lr)
     loss_function = make_loss(loss)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
     if not points.batch and points.sigma is not None and points.targets.dim():

@@ -16,9 +16,9 @@ from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import DIVERGED, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.fitting import choose_lr
+from gd_lightning.fitting import choose_lr, read_lr
 from gd_lightning.losses import make_loss, mse, root
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, check_lr, make_rule
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name
 from gd_lightning.starts import check_start, set_start
@@ -80,11 +80,7 @@ class CurveFit(LightningModule):
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         check_start(start)
-        if not isinstance(lr, str) and lr is not None:
-            check_lr(lr)
-            lr = float(lr)  # whatever kind of number it was: checkpoints hold Python's
-        elif lr not in (None, AUTO):
-            check_lr(lr)
+        given_lr = read_lr(lr)  # a plain number, of the kind that checkpoints hold
         self.automatic_optimization = False
         self.curve = Curve(function, parameters, predictors)
         self.curve.known_start(init)
@@ -98,7 +94,7 @@ class CurveFit(LightningModule):
                 "init": init,
                 "start": start,
                 "loss": loss,
-                "lr": lr,
+                "lr": given_lr,
                 "steps_per_epoch": steps_per_epoch,
                 "predictors": predictors,
             }
@@ -107,8 +103,8 @@ class CurveFit(LightningModule):
         self.start = start
         self.loss = loss
         self.loss_function = make_loss(loss)
-        self.given_lr = lr
-        self.lr = lr if isinstance(lr, float) else ARTICLE_LR
+        self.given_lr = given_lr
+        self.lr = given_lr if isinstance(given_lr, float) else ARTICLE_LR
         self.optimizer_class = optimizer
         self.steps_per_epoch = steps_per_epoch
         self.train_mse = MeanSquaredError()
@@ -125,7 +121,7 @@ class CurveFit(LightningModule):
         self.descent = self._new_descent()
 
     def _start(self) -> None:
-        data = self._data()
+        data = self.own_data()
         if data is None:  # somebody else's: nothing is known of them before the first batch
             if self.start == "data" or self.given_lr == AUTO:
                 raise InputError("start: data, and lr: auto, need a data module of gd_lightning.data, such as Table")
@@ -204,13 +200,13 @@ class CurveFit(LightningModule):
 
     def holdout_points(self) -> Points | None:
         """What is kept out of the fit, in the precision and on the device of the fit."""
-        data = self._data()
+        data = self.own_data()
         kept_out = None if data is None else data.holdout_points
         return None if kept_out is None else kept_out.to(self.curve.params.detach())
 
     def result(self) -> FitResult:
         """What the fit has found so far."""
-        data = self._data()
+        data = self.own_data()
         return FitResult.of(
             self.descent,
             self.points(),
@@ -223,7 +219,7 @@ class CurveFit(LightningModule):
             series=() if data is None else data.series_names,
         )
 
-    def _data(self) -> Series | None:
+    def own_data(self) -> Series | None:
         """The data module, where it is one of ours, which tells more than its batches."""
         data = getattr(self.trainer, "datamodule", None)
         return data if isinstance(data, Series) else None

@@ -109,7 +109,7 @@ def strip(
         errors = rmse_each(curve.evaluate(points.t, last), points.targets, points.present).flatten()
         middle = int(errors.argsort()[len(errors) // 2])
         title += f"; {_name(series, middle)}"
-        points = points.each()[middle]
+        points = points.one(middle)
         frames = [(when, _row(params, middle)) for when, params in frames]
         start = _row(start, middle)
     points = points.where(points.present)
@@ -141,11 +141,10 @@ def _grid(
     series: Sequence[str],
 ) -> Figure:
     errors = rmse_each(curve.evaluate(points.t, params), points.targets, points.present).flatten()
-    each, out = points.each(), None if holdout is None else holdout.each()
     several = isinstance(points.t, tuple)
 
     def panel(i: int) -> Panel:
-        one, values, kept_out = each[i], _row(params, i), None if out is None else out[i]
+        one, values, kept_out = points.one(i), _row(params, i), None if holdout is None else holdout.one(i)
         preds = curve.evaluate(one.t, values)
         x = preds if several else one.columns[0]
         held = None

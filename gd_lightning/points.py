@@ -1,5 +1,6 @@
 """Points: what a curve is fitted to, as tensors; and how a user's arrays become such."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
@@ -59,20 +60,23 @@ class Points(NamedTuple):
         t = columns if isinstance(self.t, tuple) else columns[0]
         return Points(t, self.targets[chosen], None if self.sigma is None else self.sigma[chosen])
 
+    def one(self, i: int) -> "Points":
+        """The i-th series, counted through all leading axes, with its own points only."""
+        if not self.batch:
+            return self if self.sigma is None else self.where(self.present)
+        length = self.targets.shape[-1]
+
+        def row(values: Tensor) -> Tensor:
+            return values if values.dim() == 1 else values.reshape(-1, length)[i]
+
+        columns = tuple(row(column) for column in self.columns)
+        sigma = None if self.sigma is None else row(self.sigma)
+        series = Points(columns if isinstance(self.t, tuple) else columns[0], row(self.targets), sigma)
+        return series.where(series.present)
+
     def each(self) -> list["Points"]:
         """The series one by one, each with its own points only."""
-        if not self.batch:
-            return [self.where(self.present)] if self.sigma is not None else [self]
-        count, length = self.targets.shape[:-1].numel(), self.targets.shape[-1]
-        columns = [column.expand_as(self.targets).reshape(count, length) for column in self.columns]
-        targets = self.targets.reshape(count, length)
-        sigma = None if self.sigma is None else self.sigma.reshape(count, length)
-        series = []
-        for i in range(count):
-            own = tuple(column[i] for column in columns)
-            one = Points(own if isinstance(self.t, tuple) else own[0], targets[i], None if sigma is None else sigma[i])
-            series.append(one.where(one.present))
-        return series
+        return [self.one(i) for i in range(math.prod(self.batch))]
 
 
 def stack(series: Sequence[Points]) -> Points:

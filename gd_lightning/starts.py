@@ -84,7 +84,7 @@ def _set_start(
 
 def is_linear(curve: Curve, points: Points) -> bool:
     """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
-    problem = _Problem.of(curve, points.each()[0], curve.known_start(), list(curve.demands.free), SCREENED_BY)
+    problem = _Problem.of(curve, points.one(0), curve.known_start(), list(curve.demands.free), SCREENED_BY)
     try:
         return len(problem.linear_subset()) == len(curve.demands.free)
     except Exception:  # a function of the user's that cannot be computed for many parameters side by side
