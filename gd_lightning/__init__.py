@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gd_lightning.fitting import fit
     from gd_lightning.losses import mse, rmse
     from gd_lightning.module import CurveFit
-    from gd_lightning.optim import SGD, UpdateRule
+    from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule
     from gd_lightning.result import FitResult
 
 __version__ = "0.1.0"
@@ -27,18 +27,22 @@ _HOMES = {
     "fitting": ("fit",),
     "losses": ("mse", "rmse"),
     "module": ("CurveFit",),
-    "optim": ("SGD", "UpdateRule"),
+    "optim": ("SGD", "Adam", "Momentum", "Nesterov", "RMSprop", "UpdateRule"),
     "result": ("FitResult",),
 }
 
 __all__ = [
     "SGD",
+    "Adam",
     "Curve",
     "CurveFit",
     "FitResult",
     "InputError",
+    "Momentum",
+    "Nesterov",
     "NoisySeries",
     "PredictionPlots",
+    "RMSprop",
     "RunReport",
     "StepProgressBar",
     "Table",

@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -13,17 +14,18 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.optim import Optimizer
+from torch import Tensor
 
-from gd_lightning.descent import DIVERGED
+from gd_lightning.convergence import Tolerance
 from gd_lightning.errors import InputError
+from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
 from gd_lightning.pictures import picture, strip
 from gd_lightning.plots import png
-from gd_lightning.report import card, flat, is_round, outcome, terminal_report
+from gd_lightning.report import card, flat, outcome, terminal_report
 from gd_lightning.result import FitResult
 
-__all__ = ["LastCheckpoint", "PredictionPlots", "RunReport", "StepProgressBar"]
+__all__ = ["LastCheckpoint", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -80,22 +82,31 @@ class PredictionPlots(Callback):
         self.ylim = ylim
         self.frames: dict[int, list[float]] = {}
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        step, module = trainer.global_step, curve_fit(pl_module)
-        self._keep_frame(step, module)
-        n = self.every_n_steps
-        if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
-            log_figure(trainer, "prediction", self._prediction(module, f"step {step}"), step)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = curve_fit(pl_module)
+
+        def look(step: int, params: Tensor) -> None:
+            self._keep_frame(step, params)
+            n = self.every_n_steps
+            if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
+                log_figure(trainer, "prediction", self._prediction(module, params, f"step {step}"), step)
+
+        module.watchers.append(look)
+        self._look = look
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        curve_fit(pl_module).watchers.remove(self._look)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         step, module = trainer.global_step, curve_fit(pl_module)
-        diverged = module.descent.status == DIVERGED
+        params, diverged = module.curve.params.detach(), module.descent.diverged
         if not diverged:
-            self._keep_frame(step, module)
+            self._keep_frame(step, params)
         folder = run_folder(trainer)
         if folder is None or not trainer.is_global_zero:
             return
-        last = self._prediction(module, f"diverged at step {step}; the step before" if diverged else f"step {step}")
+        moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
+        last = self._prediction(module, params, moment)
         log_figure(trainer, "prediction", last, step)
         (folder / "prediction.png").write_bytes(png(last))
         if self.frames:
@@ -109,14 +120,13 @@ class PredictionPlots(Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.frames = state_dict["frames"]
 
-    def _keep_frame(self, step: int, module: CurveFit) -> None:
+    def _keep_frame(self, step: int, params: Tensor) -> None:
         if step in self.film_strip:
-            self.frames[step] = module.curve.params.tolist()
+            self.frames[step] = params.tolist()
 
-    def _prediction(self, module: CurveFit, moment: str) -> Figure:
-        curve = module.curve
+    def _prediction(self, module: CurveFit, params: Tensor, moment: str) -> Figure:
         drawn = self._drawn(module)
-        return picture(curve, module.points(), curve.params.detach(), moment, holdout=module.holdout_points(), **drawn)
+        return picture(module.curve, module.points(), params, moment, holdout=module.holdout_points(), **drawn)
 
     def _film_strip(self, module: CurveFit) -> Figure:
         frames = []
@@ -131,6 +141,40 @@ class PredictionPlots(Callback):
         data = module.own_data()
         labels = (*module.curve.predictors, "y") if data is None else data.labels
         return {"labels": labels, "series": () if data is None else data.series_names, "ylim": self.ylim}
+
+
+class Stopping(Callback):
+    """Ends a run when no step has anything more to gain.
+
+    All three tolerances are about what is still to come, as the tangent at the present parameters tells it: what the
+    last step brought says nothing where steps are small. A run has converged when both loss and gradient are within
+    theirs, or the step is. Levenberg-Marquardt needs none of them: it goes on until rounding ends it.
+
+    Args:
+        loss: the share of the loss that is still to be gained; 1e-6, in double precision 1e-10, unless given.
+        gradient: cosine of the angle between the residuals and the direction in which a parameter moves the
+            predictions; the root of that unless given.
+        step: the step to the minimum beside the size of each parameter, for data that are fitted exactly; a tenth of
+            `loss` unless given.
+        off: go on to the last step, whatever is reached.
+    """
+
+    def __init__(
+        self, loss: float | None = None, gradient: float | None = None, step: float | None = None, off: bool = False
+    ) -> None:
+        given = {"loss": loss, "gradient": gradient, "step": step}
+        self.given = {name: value for name, value in given.items() if value is not None}
+        Tolerance.of(torch.float64, self.given)  # refuses what is none
+        self.off = off
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = curve_fit(pl_module)
+        module.descent.tolerance = None if self.off else Tolerance.of(module.curve.params.dtype, self.given)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        trainer.should_stop = trainer.should_stop or curve_fit(pl_module).descent.finished
 
 
 class LastCheckpoint(ModelCheckpoint):
@@ -149,7 +193,7 @@ class LastCheckpoint(ModelCheckpoint):
         # What is in place was written before its parameters were found to give no finite loss; and a resumed run that
         # had no step left has written none.
         missing = not self.best_model_path and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        if curve_fit(pl_module).descent.status == DIVERGED or missing:
+        if curve_fit(pl_module).descent.diverged or missing:
             trainer.save_checkpoint(self.format_checkpoint_name({}))
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -23,7 +24,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gd_lightning import checkpoints
-from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, run_folder
+from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, Stopping, run_folder
 from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
@@ -91,7 +92,7 @@ class RunConfig(SaveConfigCallback):
         checkpoint.update(self.kept)
 
 
-SECTIONS = ("seed_everything", "model", "data", "plots", "trainer")
+SECTIONS = ("seed_everything", "model", "data", "plots", "stopping", "trainer")
 
 
 def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
@@ -192,6 +193,7 @@ class CommandLine(LightningCLI):
         parser.add_lightning_class_args(CurveFit, "model")
         parser.add_lightning_class_args(Series, "data", subclass_mode=True)
         parser.add_lightning_class_args(PredictionPlots, "plots")
+        parser.add_lightning_class_args(Stopping, "stopping")
         parser.add_lightning_class_args(Trainer, "trainer")
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
         parser.set_defaults({"data": {"class_path": "gd_lightning.NoisySeries"}})
@@ -318,7 +320,8 @@ class CommandLine(LightningCLI):
 
     def _refuse_what_cannot_go_on(self, path: Path, trainer: Any) -> None:
         assert self.checkpoint is not None
-        if self.checkpoint["descent"]["status"] == DIVERGED:
+        verdicts = self.checkpoint["descent"]["verdicts"].values()
+        if self.checkpoint["descent"]["finished"] and all(status == DIVERGED for status, _ in verdicts):
             raise InputError(
                 f"ckpt_path: the run of {path} diverged, and would again; start afresh with a smaller model.lr"
             )
@@ -504,7 +507,7 @@ def run(args: Sequence[str]) -> int:
             raise
         complain(reason)
         return WRONG_INPUT
-    if report.result is not None and report.result.status == DIVERGED:
+    if report.result is not None and np.all(report.result.status == DIVERGED):
         if report.first_process:
             complain(f"diverged: {report.result.message}")
         return HAS_DIVERGED

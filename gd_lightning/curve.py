@@ -15,6 +15,7 @@ from gd_lightning.resolve import (
     default_values,
     equation,
     function_name,
+    is_pointwise,
     parameter_names,
     predictor_arguments,
     resolve,
@@ -75,6 +76,7 @@ class Curve(nn.Module):
         self.function = bind(resolved, predictors)
         self.guess = getattr(resolved, "guess", None)
         self.domain: str | None = getattr(resolved, "domain", None)
+        self.pointwise: bool | None = True if is_pointwise(resolved) else None  # else it has to be tried
         self.defaults = default_values(resolved)
         self.demands = Parameters(self.names, parameters, self.function_name)
         self.params = nn.Parameter(torch.zeros(len(self.names)))

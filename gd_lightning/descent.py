@@ -4,29 +4,56 @@ import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning.convergence import (
+    AT_BOUND,
+    CONVERGED,
+    DIVERGED,
+    SINGULAR,
+    STEP_LIMIT,
+    STOPPED,
+    STUCK,
+    Tolerance,
+    Verdict,
+    judge,
+)
 from gd_lightning.curve import Curve
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import Loss, mse, rmse
+from gd_lightning.milestones import is_round
 from gd_lightning.points import Points, Predictors
+from gd_lightning.residuals import Residuals
 
-__all__ = ["DIVERGED", "STEP_LIMIT", "STOPPED", "Descent", "NonFiniteError", "descend"]
+__all__ = [
+    "AT_BOUND",
+    "CONVERGED",
+    "DIVERGED",
+    "SINGULAR",
+    "STEP_LIMIT",
+    "STOPPED",
+    "STUCK",
+    "Descent",
+    "NonFiniteError",
+    "descend",
+]
 
 ROUNDING = 1e-6  # a loss that rises by no more has not risen, in single precision
-
-STEP_LIMIT = "step limit"
-DIVERGED = "diverged"
-STOPPED = "stopped"
+PATH = 500  # places of a descent that are kept for its picture
+MOST_SERIES = 50  # of more, no path is kept
+FIRST_LOOK, LATER = 10, 1.2  # after how many steps convergence is looked for, and how much later each time after
 
 
 class NonFiniteError(ArithmeticError):
     """The loss or its gradient is infinite or not a number, so that there is nothing to follow."""
 
-    def __init__(self, what: str, value: float) -> None:
+    def __init__(self, what: str, value: float, series: Tensor) -> None:
         super().__init__(f"the {what} is {value}")
         self.what = what
         self.value = value
+        self.series = series
 
 
 class Stepper(Protocol):
@@ -38,6 +65,12 @@ class Stepper(Protocol):
     def step(self) -> object: ...
 
     def zero_grad(self) -> None: ...
+
+
+class Scheduler(Protocol):
+    """What changes the learning rate from step to step."""
+
+    def step(self) -> object: ...
 
 
 def descend(
@@ -65,16 +98,18 @@ def descend(
         Predictions `(*batch, T)` and loss `(*batch)`, both from before the step, as the article prints them.
 
     Raises:
-        NonFiniteError: before any parameter is changed.
+        NonFiniteError: before any parameter is changed; it tells of which series.
     """
     preds = curve(t)  # predict
     loss = loss_function(preds, targets, sigma)  # loss
-    if not torch.isfinite(loss).all():
-        raise NonFiniteError("loss", loss.sum().item())
-    backward(loss.sum())  # gradient
+    total = loss.sum()
+    if not math.isfinite(total.item()) and not torch.isfinite(loss).all():
+        raise NonFiniteError("loss", total.item(), ~torch.isfinite(loss))
+    backward(total)  # gradient
     gradient = curve.params.grad
-    if gradient is not None and not torch.isfinite(gradient).all():
-        raise NonFiniteError("gradient", gradient.sum().item())
+    if gradient is not None and not math.isfinite(gradient.sum().item()) and not torch.isfinite(gradient).all():
+        curve.params.grad = None
+        raise NonFiniteError("gradient", gradient.sum().item(), ~torch.isfinite(gradient).all(dim=-1))
     optimizer.step()  # step: params -= lr * gradient
     curve.project()  # within their bounds, where they have any
     optimizer.zero_grad()  # reset the gradient
@@ -87,85 +122,192 @@ class Descent:
     Args:
         curve: the curve that descends.
         loss_function: what is descended.
-        metric: computes the RMSE that is recorded, from predictions and targets, shape `(N,)`.
+        tolerance: when a series has converged; with none, gradient descent goes on to its last step.
+            Levenberg-Marquardt goes on until rounding ends it.
+        scheduler: changes the learning rate after each step.
 
     Attributes:
         rmse_history: RMSE before each step that was taken.
         loss: the loss before the last step; several series are summed.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
-        status: `"step limit"` as long as nothing else ended it.
+        path: steps and the parameters before them, thinned out to some hundred; none of many series.
+        finished: whether no series has anything more to gain.
+        refresh: finds a learning rate anew, now and then; none where it stays.
     """
 
     def __init__(
-        self, curve: Curve, loss_function: Loss = mse, metric: Callable[[Tensor, Tensor], float] = rmse
+        self,
+        curve: Curve,
+        loss_function: Loss = mse,
+        tolerance: Tolerance | None = None,
+        scheduler: Scheduler | None = None,
     ) -> None:
         self.curve = curve
         self.loss_function = loss_function
-        self.metric = metric
+        self.tolerance = tolerance
+        self.scheduler = scheduler
         self.rmse_history: list[float] = []
         self.loss = math.nan
         self.first_loss = math.nan
-        self._reason = ""
-        self.status = STEP_LIMIT
         self.params_before = curve.params.detach().clone()
+        self.path: list[tuple[int, Tensor]] = []
+        self.finished = False
+        self.refresh: Callable[[], float] | None = None
+        self._verdicts: dict[int, Verdict] = {}  # of the series that have ended
+        self._reason = ""  # why all of them have
+        self._stopped = False
+        self._next_look = FIRST_LOOK
+        self._stride = 1
+        self._problem: tuple[Points, Residuals] | None = None
 
     def step(self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None] = Tensor.backward) -> bool:
         """Take one step, or find that none can be taken; then the descent is over and this is False."""
-        if self.status == DIVERGED:
+        if self.finished:
             return False
         before = self.curve.params.detach().clone()
-        try:
-            preds, loss = descend(self.curve, optimizer, *points, self.loss_function, backward)
-        except NonFiniteError as error:
-            self._diverge(error.what, error.value, optimizer.param_groups[0]["lr"])
-            return False
+        if isinstance(optimizer, LevenbergMarquardt):
+            loss, rmse_before = self._least_squares_step(optimizer, points)
+        else:
+            taken = self._gradient_step(optimizer, points, backward, before)
+            if taken is None:
+                return False
+            loss, rmse_before = taken
         self.params_before = before
-        self.loss = loss.sum().item()
         if not self.rmse_history:
-            self.first_loss = self.loss
-        self.rmse_history.append(self.rmse(preds, points))
+            self.first_loss = loss
+        fallen, self.loss = abs(self.loss - loss), loss
+        self.rmse_history.append(rmse_before)
+        if not isinstance(optimizer, LevenbergMarquardt):
+            self._look_whether_converged(fallen, points)
+        self._keep_path(before)
+        if self.scheduler is not None:
+            self._schedule()
+        if self.refresh is not None and is_round(len(self.rmse_history)):
+            optimizer.param_groups[0]["lr"] = self.refresh()
         return True
+
+    def _gradient_step(
+        self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None], before: Tensor
+    ) -> tuple[float, float] | None:
+        """Loss and RMSE before a step; none where there is no series left to step."""
+        while True:
+            try:
+                preds, loss = descend(self.curve, optimizer, *points, self.loss_function, backward)
+                break
+            except NonFiniteError as error:
+                self._lose(error, optimizer)
+                if self.finished:
+                    return None
+                before.copy_(self.curve.params.detach())
+        if self._verdicts:  # what diverged rests where its loss was finite
+            rows = sorted(self._verdicts)
+            with torch.no_grad():
+                self._rows(self.curve.params)[rows] = self._rows(before)[rows]
+        total = loss.item() if loss.dim() == 0 else loss.sum().item()
+        if self.loss_function is mse and points.sigma is None and loss.dim() == 0:
+            return total, total**0.5
+        return total, self.rmse(preds, points)
+
+    def _least_squares_step(self, rule: LevenbergMarquardt, points: Points) -> tuple[float, float]:
+        problem = self._residuals(points)
+        rule.advance(problem)
+        self._verdicts = {i: verdict for i, verdict in enumerate(rule.verdicts(problem)) if verdict is not None}
+        self.finished = len(self._verdicts) == problem.count
+        r = rule.residuals
+        totals = problem.sum_of(r) / problem.points_each
+        if problem.points.sigma is not None:
+            sigma = problem.points.sigma.reshape(problem.count, -1).cpu().numpy()
+            r = np.where(np.isfinite(sigma), r * np.where(np.isfinite(sigma), sigma, 1.0), 0.0)
+        return float(totals.sum()), float(np.sqrt(np.einsum("st,st->", r, r) / problem.points_each.sum()))
+
+    def _look_whether_converged(self, fallen: float, points: Points) -> None:
+        """Now and then, where the last step gained little, look whether there is anything left to gain."""
+        taken = len(self.rmse_history)
+        if self.tolerance is None or taken < self._next_look or not fallen <= self.tolerance.loss * abs(self.loss):
+            return
+        self._next_look = math.ceil(taken * LATER)
+        verdicts = judge(self._residuals(points), self.tolerance)
+        lost = {i: verdict for i, verdict in self._verdicts.items() if verdict.status == DIVERGED}
+        found = {i: verdict for i, verdict in enumerate(verdicts) if verdict is not None} | lost
+        if len(found) == len(verdicts):
+            self._verdicts, self.finished = found, True
 
     def end(self, optimizer: Stepper, points: Points) -> None:
         """Look where the last step led: a step that left the finite numbers is undone, a rise is told."""
-        if self.status == DIVERGED:
+        if self.finished or isinstance(optimizer, LevenbergMarquardt):
             return
         lr = optimizer.param_groups[0]["lr"]
         with torch.no_grad():
-            loss = self.loss_function(self.curve(points.t), points.targets, points.sigma).sum()
-        if not torch.isfinite(loss):
-            self._diverge("loss", loss.item(), lr)
+            loss = self.loss_function(self.curve(points.t), points.targets, points.sigma)
+        lost = ~torch.isfinite(loss)
+        if lost.any():
+            self._lose(NonFiniteError("loss", loss.sum().item(), lost), optimizer)
         elif not torch.isfinite(self.curve.params).all():
-            self._diverge("sum of the parameters", self.curve.params.sum().item(), lr)
-        elif self.rmse_history and loss.item() > self.first_loss * (1 + ROUNDING):
+            total = self.curve.params.sum().item()
+            lost = ~torch.isfinite(self.curve.params).all(dim=-1)
+            self._lose(NonFiniteError("sum of the parameters", total, lost), optimizer)
+        elif self.rmse_history and loss.sum().item() > self.first_loss * (1 + ROUNDING):
             what = "RMSE" if self.loss_function is mse and points.sigma is None else "loss"
-            self._reason = f"{self.message}, and the {what} rose; try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+            self._reason = f"{self.message}, and the {what} rose; {self._smaller_lr(lr)}"
+            return
+        if self.tolerance is not None and not self._reason and self.rmse_history:
+            verdicts = judge(self._residuals(points), self.tolerance)
+            self._verdicts = {i: v for i, v in enumerate(verdicts) if v is not None} | self._verdicts
 
     def rmse(self, preds: Tensor, points: Points) -> float:
         """RMSE over all points, of one series or of several."""
         if points.sigma is None:
-            return self.metric(preds.flatten(), points.targets.flatten())
-        return self.metric(preds[points.present], points.targets[points.present])
+            return rmse(preds.flatten(), points.targets.flatten())
+        return rmse(preds[points.present], points.targets[points.present])
 
     def state_dict(self) -> dict[str, Any]:
         """What a descent needs to go on: tensors, numbers and text."""
         return {
             "rmse_history": list(self.rmse_history),
+            "loss": self.loss,
             "first_loss": self.first_loss,
             "params_before": self.params_before,
-            "status": self.status,
+            "path": list(self.path),
+            "stride": self._stride,
+            "next_look": self._next_look,
+            "verdicts": {i: tuple(verdict) for i, verdict in self._verdicts.items()},
+            "finished": self.finished,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on with what another descent recorded."""
         self.rmse_history = list(state_dict["rmse_history"])
+        self.loss = state_dict["loss"]
         self.first_loss = state_dict["first_loss"]
         self.params_before = state_dict["params_before"]
+        self.path = list(state_dict["path"])
+        self._stride = state_dict["stride"]
+        self._next_look = state_dict["next_look"]
+        self._verdicts = {i: Verdict(*verdict) for i, verdict in state_dict["verdicts"].items()}
+        self.finished = state_dict["finished"]
 
     def stop(self, message: str) -> None:
         """Record that something from outside ended the descent."""
-        if self.status == STEP_LIMIT:
-            self.status, self._reason = STOPPED, message
+        if not self.finished and not self._stopped:
+            self._reason, self._stopped = message, True
+
+    @property
+    def statuses(self) -> list[str]:
+        """The status of each series, one after the other."""
+        count = math.prod(self.curve.params.shape[:-1])
+        otherwise = STOPPED if self._stopped else STEP_LIMIT
+        return [self._verdicts[i].status if i in self._verdicts else otherwise for i in range(count)]
+
+    @property
+    def status(self) -> Any:
+        """The status of the one series, or an array of text of shape `(*batch)`."""
+        statuses, batch = self.statuses, self.curve.params.shape[:-1]
+        return np.array(statuses).reshape(batch) if batch else statuses[0]
+
+    @property
+    def diverged(self) -> bool:
+        """Whether every series has."""
+        return all(status == DIVERGED for status in self.statuses)
 
     @property
     def message(self) -> str:
@@ -173,25 +315,40 @@ class Descent:
         if self._reason:
             return self._reason
         taken = len(self.rmse_history)
-        return f"all {taken} steps were taken" if taken != 1 else "its one step was taken"
+        limit = f"all {taken} steps were taken" if taken != 1 else "its one step was taken"
+        statuses = self.statuses
+        if len(statuses) == 1:
+            return self._verdicts[0].message if self._verdicts else limit
+        parts = []
+        for status in sorted(set(statuses), key=statuses.count, reverse=True):
+            which = [i for i, one in enumerate(statuses) if one == status]
+            first = f" ({self._verdicts[which[0]].message})" if which[0] in self._verdicts else ""
+            named = f", the first of them series {which[0] + 1}{first}" if status != CONVERGED and first else ""
+            parts.append(f"{len(which)} {status}{named}")
+        return "; ".join(parts)
 
-    def _diverge(self, what: str, value: float, lr: float) -> None:
+    def _lose(self, error: NonFiniteError, optimizer: Stepper) -> None:
+        """Take back the last step of the series that left the finite numbers; the others go on."""
+        lr = optimizer.param_groups[0]["lr"]
         taken = len(self.rmse_history)
-        self.status = DIVERGED
+        rows = error.series.reshape(-1).nonzero().flatten().tolist()
         if taken == 0:
-            values = self.curve.params.detach().reshape(-1, len(self.curve.names))[0].tolist()
+            values = self._rows(self.curve.params.detach())[rows[0]].tolist()
             start = ", ".join(f"{name}={value:g}" for name, value in zip(self.curve.names, values, strict=True))
-            self._reason = (
-                f"the {what} is {value} before step 1 with lr={lr:g}, at the start {start}; try another start"
+            reason = (
+                f"the {error.what} is {error.value} before step 1{at_lr(lr)}, at the start {start}; try another start"
             )
         else:
-            self.curve.set_params(self.params_before)
-            self._reason = (
-                f"the {what} became {value} at step {taken} with lr={lr:g}, and that step was undone; "
-                f"try a smaller lr, such as {self._smaller_lr(lr):.1e}"
+            with torch.no_grad():
+                self._rows(self.curve.params)[rows] = self._rows(self.params_before)[rows]
+            reason = (
+                f"the {error.what} became {error.value} at step {taken}{at_lr(lr)}, and that step was undone; "
+                f"{self._smaller_lr(lr)}"
             )
+        self._verdicts |= {i: Verdict(DIVERGED, reason) for i in rows}
+        self.finished = len(self._verdicts) == len(self.statuses)
 
-    def _smaller_lr(self, lr: float) -> float:
+    def _smaller_lr(self, lr: float | Tensor) -> str:
         """A learning rate at which the error that exploded would shrink.
 
         Far from the minimum each step multiplies the error along the steepest direction, of curvature L, by
@@ -199,4 +356,42 @@ class Descent:
         """
         last = self.rmse_history[-2:]
         growth = last[-1] / last[0] if last[0] > 0 else 0.0
-        return lr / (1 + growth) if growth > 1 else lr / 10
+        factor = 1 / (1 + growth) if growth > 1 else 0.1
+        if isinstance(lr, Tensor) and lr.numel() > 1:
+            return f"try a smaller lr, {factor:.1g} of it"
+        return f"try a smaller lr, such as {float(lr) * factor:.1e}"
+
+    def _schedule(self) -> None:
+        assert self.scheduler is not None
+        if isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            self.scheduler.step(self.loss)
+        else:
+            self.scheduler.step()
+
+    def _keep_path(self, before: Tensor) -> None:
+        """Remember where the descent has been; when there is too much of it, every other place is forgotten."""
+        step = len(self.rmse_history) - 1
+        if step % self._stride or math.prod(before.shape[:-1]) > MOST_SERIES:
+            return
+        self.path.append((step, before))
+        if len(self.path) > PATH:
+            self._stride *= 2
+            self.path = [(at, params) for at, params in self.path if at % self._stride == 0]
+
+    def _residuals(self, points: Points) -> Residuals:
+        """The same fit as least squares."""
+        if self._problem is None or self._problem[0] is not points:
+            self._problem = points, Residuals(self.curve, points, self.loss_function)
+        return self._problem[1]
+
+    @staticmethod
+    def _rows(params: Tensor) -> Tensor:
+        """Parameters `(*batch, P)` as rows, one for each series."""
+        return params.view(-1, params.shape[-1])
+
+
+def at_lr(lr: float | Tensor) -> str:
+    """Which learning rate it was, where there is one."""
+    if isinstance(lr, Tensor) and lr.numel() > 1:
+        return ""
+    return f" with lr={float(lr):g}"

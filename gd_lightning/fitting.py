@@ -1,26 +1,30 @@
 """Fitting in a notebook: the loop around the step, without a Trainer."""
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gd_lightning.conditioning import AUTO, stable_lr
+from gd_lightning.conditioning import AUTO, auto_lr, guidance
+from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
-from gd_lightning.descent import Descent
-from gd_lightning.errors import InputError
-from gd_lightning.losses import make_loss
+from gd_lightning.descent import Descent, Scheduler
+from gd_lightning.errors import InputError, suggest
+from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
+from gd_lightning.losses import Loss, make_loss, mse
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, make_rule
-from gd_lightning.points import Points, as_points, check_numbers
+from gd_lightning.points import Points, as_numbers, as_points, check_numbers
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
-__all__ = ["check_points", "choose_lr", "fit", "read_lr"]
+__all__ = ["check_points", "choose_lr", "fit", "make_scheduler", "read_lr"]
 
+ARTICLE_STEPS = 10
 DOMAINS = {"t > 0": torch.gt, "t >= 0": torch.ge}
 
 
@@ -96,34 +100,88 @@ def whole_number(name: str, value: Any, least: int) -> int:
     return number
 
 
-def read_lr(lr: float | str | None) -> float | str | None:
-    """A learning rate as it was given, whatever kind of number: a plain one, `"auto"`, or none.
+def read_lr(lr: Any, names: Sequence[str], batch: tuple[int, ...] = ()) -> Any:
+    """A learning rate as it was given, whatever kind of number: a plain one, `"auto"`, none, or many as a tensor.
+
+    Args:
+        lr: what was given: also a mapping with one number for each parameter, or one number for each series.
+        names: the parameters.
+        batch: shape of the series.
 
     Raises:
-        InputError: it is something else.
+        InputError: it is something else, or not of such a shape.
     """
     if lr is None or (isinstance(lr, str) and lr == AUTO):
         return lr
+    if isinstance(lr, Mapping):
+        for name in lr:
+            if name not in names:
+                raise InputError(f"lr: there is no parameter {name!r}; {suggest(str(name), names)}")
+        missing = [name for name in names if name not in lr]
+        if missing:
+            raise InputError(f"lr: {', '.join(missing)} has none; expected one for each of {', '.join(names)}")
+        for value in lr.values():
+            check_lr(value)
+        return torch.tensor([float(lr[name]) for name in names], dtype=torch.float64)
+    if isinstance(lr, list | tuple | np.ndarray | Tensor) and (not isinstance(lr, Tensor | np.ndarray) or lr.ndim):
+        many = as_numbers("lr", lr, torch.float64, None)
+        check_lr(many)
+        if batch and tuple(many.shape) == batch:
+            return many.unsqueeze(-1)
+        try:
+            many.expand(*batch, len(names))
+        except RuntimeError:
+            series = f"{batch} for each series, or " if batch else ""
+            raise InputError(
+                f"lr: given shape {tuple(many.shape)}, expected {series}({len(names)},) for each parameter"
+            ) from None
+        return many
     check_lr(lr)
     return float(lr)
 
 
-def choose_lr(lr: float | str | None, rule: Optimizer, curve: Curve, points: Points, start: str) -> float:
+def choose_lr(
+    lr: Any, rule: Optimizer, curve: Curve, points: Points, start: str, loss_function: Loss = mse
+) -> float | Tensor:
     """The learning rate that was given, or the one that suits the start.
 
     Args:
-        lr: a number; `"auto"` for 1 / largest curvature at the start; none for the article's 1e-5 where a function
-            that is linear in its parameters starts at given or random values, as in the article, and for rules other
-            than plain gradient descent; else for `"auto"`.
+        lr: a number, or a tensor that broadcasts to the parameters; `"auto"` for `auto_lr` at the start; none for the
+            article's 1e-5 where a function that is linear in its parameters starts at given or random values, as in the
+            article, and for rules other than plain gradient descent; else for `"auto"`.
         rule: the update rule.
         curve: the curve at its start.
         points: what it is fitted to.
         start: how the start was found.
+        loss_function: what is descended.
     """
+    if isinstance(lr, Tensor):
+        return lr.to(curve.params.detach())
     if lr is None:
         descends = isinstance(rule, SGD | torch.optim.SGD)
         lr = AUTO if descends and not (start in (GIVEN, RANDOM) and is_linear(curve, points)) else ARTICLE_LR
-    return stable_lr(curve, points) if isinstance(lr, str) else lr
+    if isinstance(lr, str):
+        return auto_lr(curve, points, loss_function, is_linear(curve, points), rule)
+    return float(lr)
+
+
+def make_scheduler(scheduler: Callable[[Optimizer], Scheduler] | None, rule: Optimizer) -> Scheduler | None:
+    """What changes the learning rate of a rule from step to step, where it is wanted.
+
+    Raises:
+        InputError: it is none, or the rule has no learning rate to change.
+    """
+    if scheduler is None:
+        return None
+    if isinstance(rule, LevenbergMarquardt):
+        raise InputError("scheduler: LevenbergMarquardt has no learning rate to change; leave the scheduler out")
+    try:
+        made = scheduler(rule)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"scheduler: {error}") from None
+    if not hasattr(made, "step"):
+        raise InputError(f"scheduler: given {scheduler!r}, expected one such as torch.optim.lr_scheduler.ExponentialLR")
+    return made
 
 
 def fit(
@@ -136,9 +194,11 @@ def fit(
     parameters: Mapping[str, Any] | None = None,
     start: str | None = None,
     loss: str = "mse",
-    lr: float | str | None = None,
-    steps: int = 10,
-    optimizer: Rule = SGD,
+    lr: Any = None,
+    steps: int | None = None,
+    optimizer: Rule | None = None,
+    scheduler: Callable[[Optimizer], Scheduler] | None = None,
+    tolerance: Mapping[str, float] | None = None,
     seed: int = 2021,
     dtype: torch.dtype | None = None,
 ) -> FitResult:
@@ -163,9 +223,14 @@ def fit(
         loss: "mse", "mae", "huber" or "cauchy"; "huber(2.5)" sets the scale of the last two.
         lr: learning rate, above 0; `"auto"` for 1 / largest curvature at the start. Unless given, "auto"; but 1e-5, the
             article's, for a function that is linear in its parameters and starts at random or given values.
-        steps: number of steps, at least 1.
-        optimizer: the update rule: a class of `gd_lightning.optim` or `torch.optim`, or any callable that
-            makes an optimizer from parameters and a learning rate.
+        steps: number of steps at most; unless given 10,000 of Levenberg-Marquardt and the article's 10 of others.
+        optimizer: the update rule: LevenbergMarquardt, a class of `gd_lightning.optim` or `torch.optim`, or any
+            callable that makes an optimizer from parameters and a learning rate. Unless given, LevenbergMarquardt; but
+            SGD, the article's, where a learning rate is given.
+        scheduler: changes the learning rate after each step: a class of `torch.optim.lr_scheduler`, or any callable
+            that makes one from an optimizer.
+        tolerance: how little has to be left for gradient descent to have converged, by the names in `Tolerance`, such
+            as `{"loss": 1e-8}`. Levenberg-Marquardt needs none: it goes on until rounding ends it.
         seed: seed of the random starting values.
         dtype: precision to compute in. Where none is given a floating tensor y keeps its own, and
             everything else is computed in float32, as on the command line.
@@ -184,12 +249,18 @@ def fit(
         (2.0, 1.0)
     """
     resolved = resolve(function)
-    steps = whole_number("steps", steps, least=1)
     seed = whole_number("seed", seed, least=0)
     if seed >= 2**64:
         raise InputError(f"seed: given {seed}, expected a whole number below 2**64")
     check_start(start)
-    lr = read_lr(lr)
+    if optimizer is None:
+        optimizer = LevenbergMarquardt if lr is None else SGD
+    least_squares = optimizer is LevenbergMarquardt
+    steps = whole_number("steps", (MOST_STEPS if least_squares else ARTICLE_STEPS) if steps is None else steps, least=1)
+    if least_squares and lr is not None:
+        raise InputError(f"lr: given {lr!r}, and LevenbergMarquardt takes none; leave it out, or give optimizer=SGD")
+    if least_squares and dtype is None:
+        dtype = torch.float64
     loss_function = make_loss(loss)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
     if not points.batch and points.sigma is not None and points.targets.dim():
@@ -197,18 +268,40 @@ def fit(
     curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
     curve.known_start(init)
     check_points(curve, points, predictors)
+    lr = read_lr(lr, curve.names, points.batch)
 
     curve.to(device=points.targets.device, dtype=points.targets.dtype)
     curve.set_params(curve.params.expand(*points.batch, -1))
     check_function(curve, points)
     trial = make_rule(optimizer, curve.params, ARTICLE_LR)  # refuses what is wrong before the start is looked for
     began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
-    rule = make_rule(optimizer, curve.params, choose_lr(lr, trial, curve, points, began))
+    rule = (
+        trial
+        if least_squares
+        else make_rule(optimizer, curve.params, choose_lr(lr, trial, curve, points, began, loss_function))
+    )
 
-    descent = Descent(curve, loss_function)
+    schedule = make_scheduler(scheduler, rule)
+    told = None
+    descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
+    if not least_squares:
+        linear = is_linear(curve, points)
+        told = guidance(curve, points, rule, loss_function, linear=linear)
+        if isinstance(lr, str) and not linear and schedule is None:
+            descent.refresh = lambda: auto_lr(curve, points, loss_function, linear, rule)
     for _ in range(steps):
         if not descent.step(rule, points):
             break
     descent.end(rule, points)
     labels = (*(predictors or curve.predictors), y if isinstance(y, str) else getattr(y, "name", None) or "y")
-    return FitResult.of(descent, points, seed, loss=loss, start=began, labels=tuple(map(str, labels)))
+    return FitResult.of(
+        descent,
+        points,
+        seed,
+        loss=loss,
+        start=began,
+        labels=tuple(map(str, labels)),
+        optimizer=type(rule).__name__,
+        lr=None if least_squares else rule.param_groups[0]["lr"],
+        guidance=told,
+    )

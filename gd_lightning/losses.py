@@ -14,7 +14,20 @@ from torch import Tensor
 
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["Loss", "cauchy", "huber", "mae", "make_loss", "mean", "mse", "residual", "rmse", "rmse_each", "root"]
+__all__ = [
+    "Loss",
+    "cauchy",
+    "huber",
+    "mae",
+    "make_loss",
+    "mean",
+    "mse",
+    "residual",
+    "rmse",
+    "rmse_each",
+    "root",
+    "weights",
+]
 
 Loss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 
@@ -107,6 +120,36 @@ def make_loss(loss: str) -> Loss:
     if not 0 < number < float("inf"):
         raise InputError(f"loss: given {loss!r}, expected a number above 0 in the parentheses, such as {name}(2.5)")
     return partial(SCALED[name], scale=number)
+
+
+def weights(loss_function: Loss, r: Tensor) -> Tensor:
+    """What each point weighs beside the mse: rho'(r) / (2*r), where the loss is the mean of rho(r).
+
+    The gradient of the loss by the predictions is then 2/n * weight * r / sigma, as if it were a weighted mse
+    (iteratively reweighted least squares; Holland and Welsch, 1977): 1 for mse, min(1, scale/abs(r)) for huber,
+    1 / (1 + (r/scale)**2) for cauchy, 1 / (2*abs(r)) for mae.
+
+    Args:
+        loss_function: a loss of this file, as `make_loss` gives it.
+        r: residuals in units of sigma where it is given, any shape.
+
+    Raises:
+        InputError: the loss is another.
+    """
+    function, scale = loss_function, 1.0
+    if isinstance(loss_function, partial):
+        function, scale = loss_function.func, loss_function.keywords["scale"]
+    size = r.abs()
+    tiny = torch.finfo(r.dtype).tiny
+    if function is mse:
+        return torch.ones_like(r)
+    if function is mae:
+        return 1 / (2 * size.clamp(min=tiny))
+    if function is huber:
+        return scale / size.clamp(min=scale)
+    if function is cauchy:
+        return 1 / (1 + (r / scale) ** 2)
+    raise InputError(f"loss: given {loss_function!r}, whose weights are not known; expected a loss of make_loss")
 
 
 def rmse(preds: Tensor, targets: Tensor) -> float:

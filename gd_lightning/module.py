@@ -5,29 +5,35 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
 from gd_lightning.conditioning import AUTO
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
-from gd_lightning.descent import DIVERGED, Descent
+from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError
-from gd_lightning.fitting import choose_lr, read_lr
+from gd_lightning.fitting import choose_lr, make_scheduler, read_lr
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, mse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
-from gd_lightning.result import FitResult, by_name
+from gd_lightning.result import FitResult, by_name, plain
 from gd_lightning.starts import check_start, set_start
 
 __all__ = ["CurveFit"]
 
 Batch = Points | tuple[Tensor, ...]
 # A rule's bare name on the command line is looked up in the first of these: ours go before torch.optim's.
-AnyRule = Callable[[Iterable[Parameter], float], UpdateRule] | Rule
+AnyRule = (
+    Callable[[Iterable[Parameter], float], UpdateRule]
+    | Callable[[Iterable[Parameter], float], LevenbergMarquardt]
+    | Rule
+)
+AnyScheduler = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], ReduceLROnPlateau]
 
 
 class CurveFit(LightningModule):
@@ -50,10 +56,16 @@ class CurveFit(LightningModule):
         loss: mse, mae, huber or cauchy; `huber(2.5)` sets the scale of the last two. With sigma each is weighted.
         lr: learning rate, above 0; `auto` for 1 / largest curvature at the start. Unless given, `auto`; but 1e-5, the
             article's, for a function that is linear in its parameters and starts at random or given values.
-        optimizer: the update rule: a class of `gd_lightning.optim` or of `torch.optim`.
+        optimizer: the update rule: SGD, Momentum, Nesterov, RMSprop, Adam, LevenbergMarquardt, or a class of
+            `torch.optim`.
+        scheduler: changes the learning rate after each step: a class of `torch.optim.lr_scheduler`.
         steps_per_epoch: steps taken in one `training_step`, at least 1.
         predictors: names of the independent variables, where the data name them; the first argument of a function, or
             the t or x of a formula, unless given. On the command line they are the columns of `data.t`.
+
+    Attributes:
+        descent: the descent as it stands.
+        watchers: called after each step, with its number and the parameters before it.
 
     Raises:
         InputError: an argument that cannot be used; the message says what to try.
@@ -66,8 +78,9 @@ class CurveFit(LightningModule):
         init: dict[str, float] | None = None,
         start: str | None = None,
         loss: str = "mse",
-        lr: float | Literal["auto"] | None = None,
+        lr: float | Literal["auto"] | dict[str, float] | None = None,
         optimizer: AnyRule = SGD,
+        scheduler: AnyScheduler | None = None,
         steps_per_epoch: int = 1,
         predictors: list[str] | None = None,
     ) -> None:
@@ -80,12 +93,15 @@ class CurveFit(LightningModule):
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         check_start(start)
-        given_lr = read_lr(lr)  # a plain number, of the kind that checkpoints hold
         self.automatic_optimization = False
         self.curve = Curve(function, parameters, predictors)
+        given_lr = read_lr(lr, self.curve.names)
         self.curve.known_start(init)
         init = None if init is None else {name: float(value) for name, value in init.items()}
-        make_rule(optimizer, self.curve.params, ARTICLE_LR)  # refuse what is wrong now, not when the run has begun
+        rule = make_rule(
+            optimizer, self.curve.params, ARTICLE_LR
+        )  # refuse what is wrong now, not when the run has begun
+        make_scheduler(scheduler, rule)
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
             {
@@ -94,7 +110,7 @@ class CurveFit(LightningModule):
                 "init": init,
                 "start": start,
                 "loss": loss,
-                "lr": given_lr,
+                "lr": lr if lr is None or isinstance(lr, str) else plain(given_lr),  # of the kind that checkpoints hold
                 "steps_per_epoch": steps_per_epoch,
                 "predictors": predictors,
             }
@@ -104,13 +120,15 @@ class CurveFit(LightningModule):
         self.loss = loss
         self.loss_function = make_loss(loss)
         self.given_lr = given_lr
-        self.lr = given_lr if isinstance(given_lr, float) else ARTICLE_LR
+        self.lr: float | Tensor = ARTICLE_LR if given_lr is None or isinstance(given_lr, str) else given_lr
         self.optimizer_class = optimizer
+        self.scheduler = scheduler
         self.steps_per_epoch = steps_per_epoch
         self.train_mse = MeanSquaredError()
         self.descent = self._new_descent()
         self.began: str | None = None
         self.started = False
+        self.watchers: list[Callable[[int, Tensor], None]] = []
 
     def setup(self, stage: str) -> None:
         """Find starting values, from the generator that made the data where there is one, and a learning rate."""
@@ -131,11 +149,12 @@ class CurveFit(LightningModule):
             points = data.points.to(self.curve.params.detach())
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
             self.began = set_start(self.curve, points, data.generator, self.start, self.init)
-            self.lr = choose_lr(self.given_lr, self.configure_optimizers(), self.curve, points, self.began)
+            rule = self.configure_optimizers()
+            self.lr = choose_lr(self.given_lr, rule, self.curve, points, self.began, self.loss_function)
         self.started = True
 
     def _new_descent(self) -> Descent:
-        return Descent(self.curve, self.loss_function, self._rmse)
+        return Descent(self.curve, self.loss_function)
 
     def forward(self, t: Predictors) -> Tensor:
         return self.curve(t)  # type: ignore[no-any-return]
@@ -147,18 +166,27 @@ class CurveFit(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
         points = Points(*batch)
-        optimizer = self._optimizer()
+        history = self.descent.rmse_history
+        rule, wrapped = self._rule(), self.optimizers()
+        backward = self.manual_backward if self.trainer.world_size > 1 else Tensor.backward
         log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        for _ in range(self._steps_allowed()):
-            if not self.descent.step(optimizer, points, self.manual_backward):
+        allowed = self._steps_allowed()
+        for i in range(allowed):
+            # Lightning's wrapper around the rule counts a step, calls hooks, and costs as much as the step itself: the
+            # last of a batch goes through it, and those before are counted here.
+            through = i + 1 == allowed and not isinstance(rule, LevenbergMarquardt)
+            if not self.descent.step(wrapped if through else rule, points, backward):
                 self.trainer.should_stop = True
                 break
-            steps_before = self.global_step - 1
-            if log_every_n_steps and steps_before % log_every_n_steps == 0:
-                history = self.descent.rmse_history
-                self._log_state(steps_before, self.descent.params_before, self.descent.loss, history[-1])
-        if self.descent.rmse_history:  # for callbacks that monitor them
-            self.log("train/rmse", self.descent.rmse_history[-1], logger=False)
+            if not through:
+                self._count_step()
+            step = self.global_step - 1
+            for watch in self.watchers:
+                watch(step, self.descent.params_before)
+            if log_every_n_steps and step % log_every_n_steps == 0:
+                self._log_state(step, self.descent.params_before, points, self.descent.loss)
+        if history:  # for callbacks that monitor them
+            self.log("train/rmse", history[-1], logger=False)
             if self.holdout_points() is not None:
                 self.log("val/rmse", self._holdout_rmse(self.descent.params_before), logger=False)
 
@@ -166,13 +194,12 @@ class CurveFit(LightningModule):
         points = self.points()
         if self.trainer.should_stop:
             self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
-        self.descent.end(self._optimizer(), points)
-        if self.descent.status != DIVERGED:
+        self.descent.end(self._rule(), points)
+        if not self.descent.diverged:
+            params = self.curve.params.detach()
             with torch.no_grad():
-                preds = self(points.t)
-                loss = self.loss_function(preds, points.targets, points.sigma).sum()
-            rmse = self.descent.rmse(preds, points)
-            self._log_state(self.global_step, self.curve.params.detach(), loss.item(), rmse)
+                loss = self.loss_function(self(points.t), points.targets, points.sigma).sum()
+            self._log_state(self.global_step, params, points, loss.item())
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Points, Tensor]:
         """The points and their prediction."""
@@ -180,7 +207,9 @@ class CurveFit(LightningModule):
         return points, self(points.t)
 
     def configure_optimizers(self) -> Optimizer:
-        return make_rule(self.optimizer_class, self.curve.params, self.lr)
+        rule = make_rule(self.optimizer_class, self.curve.params, self.lr)
+        self.descent.scheduler = make_scheduler(self.scheduler, rule)
+        return rule
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["descent"] = self.descent.state_dict()
@@ -224,21 +253,22 @@ class CurveFit(LightningModule):
         data = getattr(self.trainer, "datamodule", None)
         return data if isinstance(data, Series) else None
 
-    def _optimizer(self) -> LightningOptimizer:
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)  # one, because configure_optimizers returns one
-        return optimizer
+    def _rule(self) -> Optimizer:
+        rule = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(rule, Optimizer)  # one, because configure_optimizers returns one
+        return rule
+
+    def _count_step(self) -> None:
+        """Let `global_step` know of a step that did not go through Lightning's wrapper."""
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        progress.increment_ready()
+        progress.increment_completed()
 
     def _steps_allowed(self) -> int:
         """Steps of this epoch: `steps_per_epoch`, and never beyond `max_steps`."""
         if self.trainer.max_steps < 0:
             return self.steps_per_epoch
         return min(self.steps_per_epoch, self.trainer.max_steps - self.global_step)
-
-    def _rmse(self, preds: Tensor, targets: Tensor) -> float:
-        self.train_mse.reset()
-        self.train_mse.update(preds, targets)
-        return root(self.train_mse.compute())
 
     def _holdout_rmse(self, params: Tensor) -> float:
         """RMSE over all points that are kept out."""
@@ -248,9 +278,15 @@ class CurveFit(LightningModule):
             preds = self.curve.evaluate(points.t, params)
         return root(mse(preds[points.present], points.targets[points.present]))
 
-    def _log_state(self, step: int, params: Tensor, loss: float, rmse: float) -> None:
+    def _log_state(self, step: int, params: Tensor, points: Points, loss: float) -> None:
         """Write loss, RMSE and parameters as they were after a number of steps."""
-        scalars = {"train/loss": loss, "train/rmse": rmse}
+        if not self.loggers:
+            return
+        with torch.no_grad():
+            preds = self.curve.evaluate(points.t, params)
+        self.train_mse.reset()
+        self.train_mse.update(preds[points.present], points.targets[points.present])
+        scalars = {"train/loss": loss, "train/rmse": root(self.train_mse.compute())}
         if self.holdout_points() is not None:
             scalars["val/rmse"] = self._holdout_rmse(params)
         if params.dim() == 1:  # of many series, TensorBoard would make a thousand curves

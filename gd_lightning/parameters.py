@@ -237,6 +237,10 @@ class Parameters:
                 values[i] = values[i].clamp(low, high)
         return torch.stack(self.tie(values), dim=-1)
 
+    def bounds(self, dtype: torch.dtype) -> list[tuple[float, float]]:
+        """Lower and upper bound of each free parameter, as numbers of a precision."""
+        return [_within(self.all[i].min, self.all[i].max, dtype) for i in self.free]
+
     def loosen(self, params: Tensor) -> Tensor:
         """The same parameters, of which only the free ones pass on a gradient."""
         if len(self.free) == len(self.all):

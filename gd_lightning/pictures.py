@@ -7,20 +7,23 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gd_lightning.curve import Curve
-from gd_lightning.losses import mse, rmse_each, root
+from gd_lightning.landscape import landscape
+from gd_lightning.losses import Loss, mse, rmse_each, root
 from gd_lightning.plots import (
     Frame,
     Panel,
     film_strip,
+    landscape_figure,
     observed_figure,
     observed_strip,
+    path_figure,
     prediction_figure,
     series_grid,
     worst_median_best,
 )
 from gd_lightning.points import Points
 
-__all__ = ["picture", "strip"]
+__all__ = ["descent_pictures", "picture", "strip"]
 
 FINE = 400  # points of a line, enough that none shows
 
@@ -129,6 +132,44 @@ def strip(
         labels=(labels[0], labels[-1]),
         ylim=ylim,
     )
+
+
+def descent_pictures(
+    curve: Curve,
+    points: Points,
+    loss_function: Loss,
+    path: Sequence[tuple[int, Tensor]],
+    optimum: Tensor,
+    *,
+    names: Sequence[str] | None = None,
+    title: str = "",
+) -> tuple[Figure | None, Figure]:
+    """The way of the parameters from above, through the landscape of the loss, and one by one against the step.
+
+    Args:
+        curve: the curve.
+        points: one series.
+        loss_function: what was descended.
+        path: after how many steps, and the parameters then, shape `(P,)`; the start is the first, the end the last.
+        optimum: parameters of the best fit, shape `(P,)`, to which both are compared.
+        names: the two parameters of the landscape; chosen as `landscape` says unless given.
+        title: text above both.
+
+    Returns:
+        `landscape_figure`, or none where the loss around path and optimum cannot be drawn; and `path_figure`, without
+        parameters that are fixed.
+
+    Raises:
+        InputError: names that are not those of two free parameters, or several series.
+    """
+    moving = [i for i, demand in enumerate(curve.demands.all) if not demand.fixed]
+    values = torch.stack([params.detach() for _, params in path])[:, moving]
+    steps = [step for step, _ in path]
+    ways = path_figure([curve.names[i] for i in moving], steps, values, optimum.detach()[moving], title=title)
+    if not torch.isfinite(optimum).all():
+        return None, ways
+    land = landscape(curve, points, loss_function, path, optimum, names=names)
+    return landscape_figure(land, title=title) if land.can_be_drawn else None, ways
 
 
 def _grid(

@@ -1,6 +1,7 @@
 """Pictures of a fit: pure functions that return a matplotlib figure and leave pyplot alone."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -17,24 +18,33 @@ from gd_lightning.drawing import (
     Line,
     Panel,
     add_legend,
+    as_walk,
     axes_above_residuals,
     blank_figure,
     count_missing,
+    draw_landscape,
     draw_observed,
+    draw_optimum,
+    draw_parameter,
+    draw_path,
     draw_series,
+    draw_valley,
     drawable,
     fitted_points,
     kept_out_points,
     panels_in_a_row,
     write,
 )
+from gd_lightning.landscape import Landscape
 
 __all__ = [
     "Frame",
     "Panel",
     "film_strip",
+    "landscape_figure",
     "observed_figure",
     "observed_strip",
+    "path_figure",
     "png",
     "prediction_figure",
     "series_grid",
@@ -42,6 +52,7 @@ __all__ = [
 ]
 
 Limits = tuple[float, float]
+PANELS = 9  # of a path; more are too small to read
 COLOURS = 128  # in a PNG, enough for five colours and their edges; it has a third of the size then
 
 
@@ -228,6 +239,95 @@ def series_grid(
     write(figure.suptitle(""), title, width)
     write(figure.supylabel("", fontsize="medium"), labels[1], 1.8 * len(shown))
     add_legend(figure, figure.axes, missing)
+    return figure
+
+
+def landscape_figure(landscape: Landscape, *, title: str = "") -> Figure:
+    """The descent from above: contours of the loss over two parameters, and the path through them to a star.
+
+    Over one parameter it is the loss as a curve, with the path on it.
+
+    Args:
+        landscape: what `gd_lightning.landscape.landscape` computed.
+        title: text above the picture.
+
+    Returns:
+        A figure that nobody else holds: the picture is its first axes, the colour bar is its second.
+    """
+    what = "RMSE" if landscape.is_rmse else "loss"
+    heights, path_heights, best = (
+        values.sqrt() if landscape.is_rmse else values
+        for values in (landscape.loss, landscape.path_loss, torch.tensor(landscape.optimum_loss).double())
+    )
+    figure = blank_figure(6.4, 5.6)
+    axes = figure.subplots()
+    flat = len(landscape.names) == 1
+    walk = as_walk(landscape.steps, landscape.path[:, 0], path_heights if flat else landscape.path[:, 1])
+    if flat:
+        draw_valley(axes, landscape.axes[0], heights, what)
+    else:
+        draw_landscape(axes, landscape.axes[0], landscape.axes[1], heights, what)
+        write(axes.yaxis.label, landscape.names[1], 3)
+    axes.set_autoscale_on(False)
+    labels = [f"step {landscape.steps[i]}: {path_heights[i]:.4g}" for i in (0, -1)]
+    draw_path(axes, walk, (labels[0], labels[1]))
+    draw_optimum(
+        axes, landscape.optimum[0].item(), best.item() if flat else landscape.optimum[1].item(), f"best fit: {best:.4g}"
+    )
+    write(axes.title, "\n".join(filter(None, [title, _whereabouts(landscape)])), 5.4)
+    write(axes.xaxis.label, landscape.names[0], 4)
+    add_legend(figure, [axes], 0)
+    return figure
+
+
+def _whereabouts(landscape: Landscape) -> str:
+    """Where the parameters are that are not along the axes."""
+    if not landscape.others:
+        return ""
+    others = ", ".join(landscape.others) if len(landscape.others) <= 3 else "the others"
+    if not landscape.through:
+        return f"{others} as in the best fit"
+    ends = " and ".join(str(step) for step in sorted(landscape.through))
+    return f"{others} on the plane of best fit, step{'s' * (len(landscape.through) > 1)} {ends}"
+
+
+def path_figure(
+    names: Sequence[str], steps: Sequence[int], values: Tensor, optimum: Tensor | None = None, *, title: str = ""
+) -> Figure:
+    """Each parameter against the step, in small panels, with a dashed line where the best fit has it.
+
+    Steps are counted along a logarithmic axis where there are many: the first ones move most.
+
+    Args:
+        names: P names of parameters.
+        steps: after how many steps, S of them.
+        values: the parameters then, shape `(S, P)`.
+        optimum: those of the best fit, shape `(P,)`.
+        title: text above the panels; where there are more than `PANELS` parameters, those are shown that moved most,
+            each counted in its own largest value, and the title says so.
+
+    Returns:
+        A figure that nobody else holds, with one axes for each parameter shown.
+    """
+    shown = list(range(len(names)))
+    if len(shown) > PANELS:
+        finite = values.detach().double().nan_to_num(0.0, 0.0, 0.0)
+        moved = (finite.amax(dim=0) - finite.amin(dim=0)) / finite.abs().amax(dim=0).clamp_min(1e-300)
+        shown = sorted(moved.argsort(descending=True, stable=True)[:PANELS].tolist())
+        title = f"{title}\n{PANELS} of {len(names)} parameters, those that moved most".lstrip()
+    columns = max(min(len(shown), 3), 1)
+    rows = math.ceil(len(shown) / columns)
+    width = max(2.5 * columns, 5.0)
+    figure = blank_figure(width, 1.4 + 1.8 * rows)
+    for place, i in enumerate(shown):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        draw_parameter(axes, steps, values[:, i], None if optimum is None else optimum[i])
+        axes.title.set_fontsize("medium")
+        write(axes.title, names[i], width / columns - MARGIN)
+        if place + columns >= len(shown):
+            write(axes.xaxis.label, "step", width / columns - 2 * MARGIN)
+    write(figure.suptitle(""), title, width)
+    add_legend(figure, figure.axes, 0)
     return figure
 
 

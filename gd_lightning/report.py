@@ -9,18 +9,15 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-__all__ = ["card", "is_round", "outcome", "terminal_report"]
+from gd_lightning.milestones import is_round
+
+__all__ = ["card", "outcome", "terminal_report"]
 
 ROWS = 20
 STARTS = {
     "guess": "The start is the function's guess from the data.",
     "multi-start": "The start is the best of thousands of random ones, refined by least squares.",
 }
-
-
-def is_round(step: int) -> bool:
-    """Whether a step is one of 0 .. 10, 20, 50, 100, 200, ...: enough to show of a run of any length."""
-    return step <= 10 or str(step).rstrip("0") in ("1", "2", "5")
 
 
 def terminal_report(result: dict[str, Any]) -> RenderableType:

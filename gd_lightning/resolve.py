@@ -103,6 +103,11 @@ def function_name(function: str | Function) -> str:
     return function if isinstance(function, str) else getattr(function, "__name__", repr(function))
 
 
+def is_pointwise(function: Function) -> bool:
+    """Whether a function is known to predict each point from that point alone, as formulas and families do."""
+    return isinstance(function, Formula) or getattr(function, "__module__", "") == functions.__name__
+
+
 def arguments(function: Function) -> tuple[str, ...]:
     """The names of a function's arguments, in order.
 

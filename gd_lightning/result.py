@@ -5,19 +5,23 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.losses import rmse, rmse_each
+from gd_lightning.losses import make_loss, rmse, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
+from gd_lightning.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,9 +53,11 @@ class FitResult:
         rmse_history: RMSE over all points before each step, so that `rmse_history[k]` belongs to the parameters
             after k steps; the article prints these.
         steps: number of steps taken, counting the last one of a descent that diverged, which was undone.
-        status: "step limit" when the allotted steps were used up; "diverged" when the loss ceased to be
-            finite, in which case `parameters` are the last ones whose loss was finite; "stopped" when it
-            was ended from outside.
+        status: "converged" when nothing more is to be gained; "at bound" likewise, beside a bound that the loss would
+            pass; "singular" likewise, but the data do not determine some parameter, and `message` says which; "step
+            limit" when the allotted steps were used up; "stuck" when no step lowers the loss as its gradient foretells;
+            "diverged" when the loss ceased to be finite, in which case `parameters` are the last ones whose loss was
+            finite; "stopped" when it was ended from outside. Of several series an array of text, shape `(*batch)`.
         message: one sentence about the status.
         seed: the seed that the start, and generated data, came from.
         loss: name of the loss that was descended.
@@ -63,6 +69,10 @@ class FitResult:
         holdout: what was kept out.
         labels: what to write on the axes: the predictors, then y.
         series: names of the series, where the data name several.
+        optimizer: name of the update rule.
+        lr: its learning rate at the end; none of Levenberg-Marquardt, which has none.
+        guidance: what the curvature at the start says of that learning rate.
+        path: steps and the parameters before them, the last ones with those at the end; thinned out.
     """
 
     function: str
@@ -83,6 +93,10 @@ class FitResult:
     facts: dict[str, Any] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     series: tuple[str, ...] = ()
+    optimizer: str = "SGD"
+    lr: Any = None
+    guidance: Guidance | None = None
+    path: list[tuple[int, Tensor]] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -97,6 +111,9 @@ class FitResult:
         facts: Mapping[str, Any] | None = None,
         labels: Sequence[str] = (),
         series: Sequence[str] = (),
+        optimizer: str = "SGD",
+        lr: Any = None,
+        guidance: Guidance | None = None,
     ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
@@ -119,6 +136,23 @@ class FitResult:
             facts={"points": int(points.present.sum()), **(facts or {})},
             labels=tuple(labels) or (*curve.predictors, "y"),
             series=tuple(series),
+            optimizer=optimizer,
+            lr=lr,
+            guidance=guidance,
+            path=[*descent.path, (len(descent.rmse_history), curve.params.detach().clone())],
+        )
+
+    @cached_property
+    def summary(self) -> Summary:
+        """How far the descent has come, how far Levenberg-Marquardt comes from the same start, and what to try."""
+        return summarize(
+            self.curve,
+            self.points,
+            make_loss(self.loss),
+            initial=self.curve.initial_params,
+            steps=self.steps,
+            optimizer=self.optimizer,
+            guidance=self.guidance,
         )
 
     @property
@@ -186,9 +220,13 @@ class FitResult:
             "rmse_history": plain(self.rmse_history),
             "loss": self.loss,
             "start": self.start,
+            "optimizer": self.optimizer,
+            "lr": plain(self.lr),
             "steps": self.steps,
-            "status": self.status,
+            "status": plain(self.status),
             "message": self.message,
+            "summary": list(self.summary.sentences),
+            "guidance": None if self.guidance is None else self.guidance.to_dict(),
             "seed": self.seed,
             "data": {**self.facts, **({"series": list(self.series)} if self.series else {})},
             "versions": versions(),
@@ -200,27 +238,41 @@ class FitResult:
 
     def __repr__(self) -> str:
         if self.points.batch:
-            return f"FitResult({self.function}: {self._count()} after {self.steps} steps, {self.status})"
+            return f"FitResult({self.function}: {self._count()} after {self._took}, {self._ended})"
         values = ", ".join(f"{name}={value:.6g}" for name, value in self.parameters.items())
-        return f"FitResult({self.function}: {values}; RMSE {self.rmse:.6g} after {self.steps} steps, {self.status})"
+        return f"FitResult({self.function}: {values}; RMSE {self.rmse:.6g} after {self._took}, {self._ended})"
 
     def __str__(self) -> str:
         width = max(len(name) for name in self.parameters)
         equation = self.curve.equation.removeprefix("y = ")
         name = "" if self.function == equation else f"{self.function}: "
-        end = f"after {self.steps} steps ({self.status}: {self.message})"
+        lines = [f"{name}y = {equation}"]
         if self.points.batch:
-            lines = [f"{name}y = {equation}", f"  {self._count()} {end}"]
+            lines.append(f"  {self._count()} after {self._took} ({self.message})")
             for name, values in self.parameters.items():
                 low, middle, high = values.double().quantile(
                     torch.tensor([0.0, 0.5, 1.0], device=values.device).double()
                 )
                 lines.append(f"  {name:<{width}} = {middle:<12.6g} (median; {low:.6g} to {high:.6g})")
-            return "\n".join(lines)
-        lines = [f"{name}y = {equation}", f"  RMSE {self.rmse:.6g} {end}"]
-        for name, value in self.parameters.items():
-            lines.append(f"  {name:<{width}} = {value:<12.6g} (start {self.initial_parameters[name]:.6g})")
+        else:
+            lines.append(f"  RMSE {self.rmse:.6g} after {self._took} ({self.status}: {self.message})")
+            for name, value in self.parameters.items():
+                lines.append(f"  {name:<{width}} = {value:<12.6g} (start {self.initial_parameters[name]:.6g})")
+        lines += [f"  {sentence}" for sentence in self.summary.sentences]
+        if self.summary.suggestion:
+            lines.append(f"  Try: optimizer={self.summary.suggestion}, which is the default where no lr is given")
         return "\n".join(lines)
+
+    @property
+    def _took(self) -> str:
+        return f"{self.steps} step{'s' * (self.steps != 1)}"
+
+    @property
+    def _ended(self) -> str:
+        if not self.points.batch:
+            return str(self.status)
+        found = self.status.flatten().tolist()
+        return ", ".join(f"{found.count(one)} {one}" for one in sorted(set(found), key=found.count, reverse=True))
 
     def _count(self) -> str:
         return f"{self.rmse.numel()} series, median RMSE {self.rmse.median():.6g}"
@@ -243,7 +295,7 @@ def rmse_of(curve: Curve, points: Points) -> Any:
 
 def plain(value: Any) -> Any:
     """What JSON can hold: numbers that are not finite become null."""
-    if isinstance(value, Tensor):
+    if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}

@@ -5,7 +5,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from gd_lightning import CurveFit, InputError, NoisySeries, PredictionPlots
 from gd_lightning.callbacks import LastCheckpoint, RunReport, curve_fit
-from gd_lightning.report import is_round
+from gd_lightning.milestones import is_round
 
 
 def train(folder, callbacks, **limits):

@@ -8,7 +8,7 @@ from torch.nn.functional import huber_loss, l1_loss, mse_loss
 from torchmetrics.functional import mean_squared_error
 
 from gd_lightning.errors import InputError
-from gd_lightning.losses import cauchy, huber, mae, make_loss, mean, mse, residual, rmse, rmse_each
+from gd_lightning.losses import cauchy, huber, mae, make_loss, mean, mse, residual, rmse, rmse_each, weights
 
 DOUBLE = torch.float64
 LOSSES = ["mse", "mae", "huber", "cauchy", "huber(0.3)", "cauchy(0.3)", "huber(25)", "cauchy(25)"]
@@ -86,6 +86,35 @@ def test_gradients_against_finite_differences(name):
     preds.requires_grad_()
     assert torch.autograd.gradcheck(lambda preds: make_loss(name)(preds, targets, sigma), preds)
     assert torch.autograd.gradcheck(lambda preds: make_loss(name)(preds, targets), preds)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_make_the_gradient_that_of_a_weighted_mse(name, weighted):
+    preds, targets = 2 * numbers(2, 3, 40)
+    sigma = 0.5 + numbers(3, 40, seed=1).abs() if weighted else None
+    if weighted:
+        sigma[1, 30:] = math.inf
+    preds.requires_grad_()
+    loss = make_loss(name)
+    [gradient] = torch.autograd.grad(loss(preds, targets, sigma).sum(), preds)
+    r = residual(preds, targets, sigma).detach()
+    count = torch.tensor([40.0, 30.0 if weighted else 40.0, 40.0], dtype=DOUBLE)[:, None]
+    expected = 2 / count * weights(loss, r) * r / (1 if sigma is None else sigma)
+    torch.testing.assert_close(gradient, expected, rtol=1e-13, atol=1e-16)
+
+
+def test_weights_of_no_residual_and_of_an_endless_one():
+    r = torch.tensor([0.0, math.inf], dtype=DOUBLE)
+    assert weights(mse, r).tolist() == [1, 1]
+    assert weights(huber, r).tolist() == [1, 0]
+    assert weights(make_loss("cauchy(0.1)"), r).tolist() == [1, 0]
+    assert (weights(mae, r) * torch.tensor([0.0, 1.0])).tolist() == [0, 0]
+
+
+def test_a_loss_whose_weights_are_not_known():
+    with pytest.raises(InputError, match="whose weights are not known; expected a loss of make_loss"):
+        weights(lambda preds, targets, sigma: preds, torch.ones(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -11,17 +11,26 @@ from matplotlib.colors import to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
+from gd_lightning.curve import Curve
+from gd_lightning.drawing import contour_levels
+from gd_lightning.errors import InputError
+from gd_lightning.landscape import Landscape
+from gd_lightning.losses import mae, mse
+from gd_lightning.pictures import descent_pictures
 from gd_lightning.plots import (
     Frame,
     Panel,
     film_strip,
+    landscape_figure,
     observed_figure,
     observed_strip,
+    path_figure,
     png,
     prediction_figure,
     series_grid,
     worst_median_best,
 )
+from gd_lightning.points import Points
 
 
 def scatters(axes):
@@ -415,3 +424,238 @@ def test_a_png_is_small_and_keeps_the_colours():
     assert len(image) == 640 * 560
     for colour in ((255, 255, 255), (255, 0, 0), (0, 0, 0)):
         assert np.abs(image.astype(int) - colour).max(axis=1).min() < 20
+
+
+def bowl(steps=(0, 1, 2, 3), others=("c",), through=(0, 3), names=("a", "b"), is_rmse=True, **changes):
+    """A landscape of height a**2 + b**2/100 + 1 over the plane, with a path that comes down to its middle."""
+    a, b = torch.linspace(-4, 4, 31).double(), torch.linspace(-40, 40, 31).double()
+    path = torch.stack([torch.linspace(3, 0.5, len(steps)), torch.linspace(-30, -10, len(steps))], dim=1).double()
+    height = a[:, None] ** 2 + b**2 / 100 + 1
+    path_height = path[:, 0] ** 2 + path[:, 1] ** 2 / 100 + 1
+    if len(names) == 1:
+        height, path, path_height = a**2 + 1, path[:, :1], path[:, 0] ** 2 + 1
+    land = Landscape(
+        names, (a, b)[: len(names)], height, steps, path, path_height, torch.zeros(len(names)).double(), 1.0, others,
+        through, is_rmse,
+    )  # fmt: skip
+    return land._replace(**changes)
+
+
+def step_numbers(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("is_rmse", [True, False])
+def test_a_landscape_has_the_path_the_best_fit_and_round_levels(is_rmse):
+    land = bowl(is_rmse=is_rmse)
+    figure = landscape_figure(land, title="a title")
+    axes, bar = figure.axes
+    path = land.path.numpy()
+    assert np.array_equal(np.column_stack(axes.lines[0].get_data()), path)
+    names = ["step 0: 4.359", "step 3: 1.5"] if is_rmse else ["step 0: 19", "step 3: 2.25"]
+    names.append("best fit: 1")
+    assert entries(figure) == names
+    for name, place, colour in zip(names, (path[0], path[-1], [0, 0]), ("0.6", "red", "C2"), strict=True):
+        assert np.array_equal(offsets(axes, name), [place])
+        assert tuple(scatters(axes)[name].get_facecolor()[0]) == to_rgba(colour)
+    assert (axes.get_xlabel(), axes.get_ylabel(), bar.get_ylabel()) == ("a", "b", "RMSE" if is_rmse else "loss")
+    assert (axes.get_xlim(), axes.get_ylim()) == ((-4, 4), (-40, 40))
+    assert axes.get_title() == "a title\nc on the plane of best fit, steps 0 and 3"
+    assert sorted(step_numbers(axes)) == ["0", "1", "2", "3"]
+    levels = bar.get_yticks()
+    assert 4 <= len(levels) <= 12
+    assert (np.diff(levels) > 0).all()
+    assert levels[0] > 1
+    assert np.allclose(levels * 1000, (levels * 1000).round())
+
+
+def test_a_contour_lies_where_its_height_is():
+    land = bowl()
+    axes, bar = landscape_figure(land).axes
+    contours = axes.collections[1]
+    for level, lines in zip(bar.get_yticks(), contours.get_paths(), strict=True):
+        a, b = lines.vertices.T
+        assert np.allclose(np.sqrt(a**2 + b**2 / 100 + 1), level, rtol=0.02)
+
+
+def test_levels_show_a_valley_that_is_far_flatter_than_its_walls():
+    x = np.linspace(-1, 1, 101)
+    wall, floor = np.meshgrid(x, x)
+    levels = contour_levels((1e6 * wall**2 + floor**2 + 5).ravel())
+    rises = levels - 5
+    assert rises[0] < 1.5
+    assert rises[-1] > 9e4
+    assert 4 <= len(levels) <= 12
+
+
+@pytest.mark.parametrize(
+    "heights",
+    [
+        [3.0] * 9,
+        [0.0] * 9,
+        [1e16, 1e16 + 4] * 5,
+        [1e299] * 9,
+        [0.0, 1e299] * 5,
+        [1e-300, 1e-310] * 5,
+        [0.0] * 8 + [1.0],
+        [2.0],
+    ],
+)
+def test_levels_rise_whatever_the_heights(heights):
+    levels = contour_levels(np.array(heights))
+    assert 2 <= len(levels) <= 12
+    assert (np.diff(levels) > 0).all()
+    assert np.isfinite(levels).all()
+
+
+@pytest.mark.parametrize(
+    ("others", "through", "words"),
+    [
+        ((), (), ""),
+        (("c",), (), "c as in the best fit"),
+        (("c", "d"), (7,), "c, d on the plane of best fit, step 7"),
+        (tuple("cdef"), (9, 0), "the others on the plane of best fit, steps 0 and 9"),
+    ],
+)
+def test_it_says_where_the_other_parameters_are(others, through, words):
+    assert landscape_figure(bowl(others=others, through=through)).axes[0].get_title() == words
+
+
+def test_a_path_of_one_parameter_lies_on_its_curve():
+    figure = landscape_figure(bowl(names=("a",), others=(), through=()))
+    [axes] = figure.axes
+    curve, path = (np.column_stack(line.get_data()) for line in axes.lines)
+    assert np.allclose(curve[:, 1], np.sqrt(curve[:, 0] ** 2 + 1))
+    assert np.allclose(path[:, 1], np.sqrt(path[:, 0] ** 2 + 1))
+    assert np.array_equal(offsets(axes, "best fit: 1"), [[0, 1]])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_yscale()) == ("a", "RMSE", "linear")
+    assert axes.get_xlim()[0] < -4 < 4 < axes.get_xlim()[1]
+
+
+def test_a_deep_valley_is_drawn_in_powers_of_ten():
+    land = bowl(names=("a",), others=())
+    land = land._replace(loss=land.axes[0] ** 4 + 1e-6)
+    assert landscape_figure(land).axes[0].get_yscale() == "log"
+
+
+def test_of_many_steps_round_ones_are_numbered_and_none_on_another():
+    steps = tuple(range(0, 20_001, 5))
+    angle = torch.linspace(0, 3, len(steps)).double()
+    figure = landscape_figure(bowl(steps, path=torch.stack([3 * angle.cos(), 30 * angle.sin()], dim=1)))
+    shown = step_numbers(figure.axes[0])
+    assert {"0", "20000", "5000", "10000"} <= set(shown) <= {"0", "5", *map(str, (500, 1000, 2000, 5000, 10000, 20000))}
+    assert not overlaps(figure)
+
+
+def test_a_landscape_with_holes_and_points_that_are_not_there():
+    land = bowl(steps=(0, 1, 2, 3, 4))
+    land.loss[:, 20:] = math.nan
+    land.loss[0, :5] = math.inf
+    land.path[3], land.path_loss[3] = math.nan, math.nan
+    land.path[4] = torch.tensor([1e200, -1e250])
+    figure = landscape_figure(land)
+    assert not overlaps(figure)
+    assert figure.axes[0].get_xlim() == (-4, 4)
+    assert set(step_numbers(figure.axes[0])) <= {"0", "1", "2"}
+    start, end, _ = (scatters(figure.axes[0])[name] for name in entries(figure))
+    assert (start.get_clip_on(), end.get_clip_on()) == (False, True)  # what left the picture is not beside it
+    landscape_figure(bowl(loss=torch.full((31, 31), math.nan))).canvas.draw()
+    landscape_figure(bowl(steps=(0,), through=(0,))).canvas.draw()
+
+
+def parameters_of(figure):
+    return {axes.get_title(): by_label(axes.lines) for axes in figure.axes}
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 6, 9])
+@pytest.mark.parametrize("last", [10, 20_000])
+def test_each_parameter_against_the_step(count, last):
+    names = [f"p{i}" for i in range(count)]
+    steps = [0, 1, 2, 5, last]
+    values = torch.arange(5.0)[:, None] * torch.arange(1, count + 1)
+    figure = path_figure(names, steps, values, torch.arange(count) - 7.0, title="a title")
+    assert [axes.get_title() for axes in figure.axes] == names
+    for i, axes in enumerate(figure.axes):
+        dashed, path = axes.lines
+        assert np.array_equal(np.column_stack(path.get_data()), pairs(steps, values[:, i]))
+        assert set(dashed.get_ydata()) == {i - 7}
+        assert dashed.get_linestyle() == "--"
+        assert axes.get_xscale() == ("linear" if last == 10 else "symlog")
+        assert axes.get_ylim()[0] < i - 7
+        ticks = axes.get_xticks()
+        assert np.array_equal(ticks, ticks.round())
+    assert entries(figure) == ["best fit", "start", "end"]
+    assert figure.get_suptitle() == "a title"
+    assert not overlaps(figure)
+
+
+def test_of_many_parameters_those_are_shown_that_moved_most():
+    moved = torch.tensor([5.0, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11])
+    values = torch.stack([100 + torch.zeros(12), 100 + moved]) * 10.0 ** torch.arange(-6, 6)
+    figure = path_figure([f"p{i}" for i in range(12)], [0, 1], values, title="a title")
+    assert [axes.get_title() for axes in figure.axes] == [f"p{i}" for i in (0, 2, 3, 4, 6, 7, 8, 10, 11)]
+    assert figure.get_suptitle() == "a title\n9 of 12 parameters, those that moved most"
+    assert entries(figure) == ["start", "end"]
+
+
+@pytest.mark.parametrize("values", NUMBERS.values(), ids=NUMBERS)
+def test_whatever_the_parameters_they_are_drawn(values):
+    values = torch.tensor(values, dtype=torch.float64)
+    steps = list(range(len(values)))
+    both = torch.stack([values, values.flip(0)], dim=1)
+    for optimum in (None, torch.tensor([math.nan, 1e305]), torch.zeros(2)):
+        path_figure(["a", "b"], steps, both, optimum).draw_without_rendering()
+
+
+def test_the_pictures_of_the_article_s_descent(article):
+    curve, points = Curve("quadratic"), Points(article.t, article.y)
+    columns = np.vander(article.t.double().numpy(), 3)
+    best = torch.from_numpy(np.linalg.lstsq(columns, article.y.double().numpy(), rcond=None)[0])
+    path, params = [(0, article.start)], article.start.double()
+    for step in range(1, 11):  # params -= lr * 2/n X'(X params - y)
+        rise = columns.T @ (columns @ params.numpy() - article.y.double().numpy())
+        params = params - 1e-5 * 2 / 20 * torch.from_numpy(rise)
+        path.append((step, params.float()))
+    land, ways = descent_pictures(curve, points, mse, path, best, title="after 10 steps")
+    assert entries(land) == ["step 0: 74.96", "step 10: 18.04", "best fit: 1.467"]
+    assert land.axes[0].get_title() == "after 10 steps\nc on the plane of best fit, steps 0 and 10"
+    assert [axes.get_title() for axes in ways.axes] == ["a", "b", "c"]
+    assert step_numbers(land.axes[0]) == ["10", "0", "1"]  # the others are too near
+    for figure in (land, ways):
+        assert not overlaps(figure)
+        assert len(png(figure)) < 60_000
+
+
+def test_without_a_best_fit_or_a_finite_loss_there_is_the_path_alone(article):
+    points, path = Points(article.t, article.y), [(0, torch.zeros(3)), (1, torch.ones(3))]
+    land, ways = descent_pictures(Curve("quadratic"), points, mse, path, torch.full((3,), math.nan))
+    assert land is None
+    assert len(ways.axes) == 3
+    assert len(ways.axes[0].lines) == 1
+    assert descent_pictures(Curve("a*log(-1 - t) + b"), points, mse, [(0, torch.zeros(2))], torch.zeros(2))[0] is None
+
+
+def test_fixed_parameters_have_no_panel_and_names_are_checked(article):
+    curve = Curve("quadratic", {"b": {"fixed": -12}, "c": {"expr": "60*a"}})
+    points, path = Points(article.t, article.y), [(0, torch.tensor([0.0, -12, 0])), (1, torch.tensor([0.7, -12, 42]))]
+    best = torch.tensor([0.8, -12, 48])
+    land, ways = descent_pictures(curve, points, mae, path, best)
+    assert [axes.get_title() for axes in ways.axes] == ["a", "c"]
+    assert land.axes[0].get_ylabel() == "loss"
+    with pytest.raises(InputError, match="b is fixed or tied"):
+        descent_pictures(curve, points, mae, path, best, names=["b"])
+
+
+@pytest.mark.parametrize(
+    "words", ["y", "a title of many words about sales_per_store_and_month_in_$ (100 %) " * 2, "x" * 200]
+)
+def test_long_names_of_parameters(words):
+    steps = [0, 10, 100]
+    values = torch.arange(6.0).reshape(3, 2) * 1e7
+    figures = [
+        landscape_figure(bowl(names=(words, "b" + words), others=(words,)), title=words),
+        landscape_figure(bowl(names=(words,), others=()), title=words),
+        path_figure([words, words + "2"], steps, values, values[0], title=words),
+    ]
+    for figure in figures:
+        assert not overlaps(figure)

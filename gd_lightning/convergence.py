@@ -1,0 +1,260 @@
+"""Whether there is anything left to descend: what the tangent of the residuals promises."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gd_lightning.errors import InputError, suggest
+from gd_lightning.residuals import Array, Residuals
+
+__all__ = [
+    "AT_BOUND",
+    "CONVERGED",
+    "DIVERGED",
+    "EPS",
+    "SINGULAR",
+    "STEP_LIMIT",
+    "STOPPED",
+    "STUCK",
+    "Bools",
+    "Tangent",
+    "Tolerance",
+    "Verdict",
+    "factor",
+    "judge",
+    "norm",
+    "tangent",
+    "verdict",
+]
+
+CONVERGED = "converged"
+SINGULAR = "singular"
+AT_BOUND = "at bound"
+STEP_LIMIT = "step limit"
+STOPPED = "stopped"
+STUCK = "stuck"
+DIVERGED = "diverged"
+
+Bools = NDArray[np.bool_]
+
+EPS = float(np.finfo(np.float64).eps)
+TINY = float(np.finfo(np.float64).tiny)
+RANK = 1e-13  # beside the largest, singular values below this are rounding: J's elements err by some hundred EPS
+
+
+class Tolerance(NamedTuple):
+    """How little has to be left for a series to have converged: both loss and gradient, or else the step.
+
+    All three are about what is still to come, as the tangent at the present parameters tells it; what the last step
+    brought says nothing where steps are small.
+
+    Attributes:
+        loss: the share of the loss that is still to be gained.
+        gradient: cosine of the angle between the residuals and the direction in which a parameter moves predictions.
+        step: the step to the minimum beside the size of each parameter, for data that are fitted exactly.
+    """
+
+    loss: float
+    gradient: float
+    step: float
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, given: Mapping[str, float] | None = None) -> "Tolerance":
+        """What a precision allows, but for what is given.
+
+        Raises:
+            InputError: there is none of a name, or it is no number of at least 0.
+        """
+        for name, value in (given or {}).items():
+            if name not in cls._fields:
+                raise InputError(f"tolerance: given {name!r}; {suggest(name, cls._fields)}")
+            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+                raise InputError(f"tolerance: {name} is {value!r}, expected a number of at least 0")
+        loss = 1e-10 if dtype == torch.float64 else 1e-6
+        return cls(**{"loss": loss, "gradient": loss**0.5, "step": loss / 10, **(given or {})})
+
+
+class Verdict(NamedTuple):
+    """What became of a series: `CONVERGED`, `SINGULAR`, `AT_BOUND`, `STUCK` or `DIVERGED`, and a sentence on it."""
+
+    status: str
+    message: str
+
+
+class Tangent(NamedTuple):
+    """The model r + J step of the residuals of S series near theta; K = J D**-1 = U s V'.
+
+    Attributes:
+        theta: the free parameters, `(S, F)`.
+        residuals: the residuals there, `(S, T)`.
+        total: the sum of their squares, or of the robust measure, `(S,)`: n times the loss.
+        rounding: by how much `total` errs, `(S,)`.
+        r: the residuals times the roots of their weights, `(S, T)`.
+        jac: their Jacobian J, likewise weighted, `(S, T, F)`; columns of parameters that a bound holds are 0.
+        scale: the largest norms that J's columns have had, `(S, F)`.
+        held: which parameters are at a bound that the loss pulls beyond, `(S, F)`.
+        finite: whether residuals and Jacobian are finite, `(S,)`.
+        s: singular values of K, largest first, `(S, F)`.
+        vt: right singular vectors as rows, `(S, F, F)`.
+        along: r along the left singular vectors, U'r, `(S, F)`; 0 where the singular value is rounding.
+    """
+
+    theta: Array
+    residuals: Array
+    total: Array
+    rounding: Array
+    r: Array
+    jac: Array
+    scale: Array
+    held: Bools
+    finite: Bools
+    s: Array
+    vt: Array
+    along: Array
+
+    @property
+    def d(self) -> Array:
+        """The diagonal of D: `scale`, and 1 where a column has always been 0."""
+        return np.where(self.scale > 0, self.scale, 1.0)
+
+    @property
+    def determined(self) -> Bools:
+        """Which singular values are more than rounding, `(S, F)`."""
+        return self.s > np.maximum(RANK * self.s[:, :1], TINY)
+
+    @property
+    def promise(self) -> Array:
+        """How much smaller the sum of squares would be at the minimum of this model, `(S,)`."""
+        return np.einsum("sf,sf->s", self.along, self.along)
+
+    @property
+    def promises(self) -> Bools:
+        """Whether that is more than rounding, `(S,)`."""
+        return self.promise > self.rounding
+
+    @property
+    def newton(self) -> Array:
+        """D times the step to that minimum, along the right singular vectors, `(S, F)`; the shortest of several."""
+        return -np.divide(self.along, self.s, out=np.zeros_like(self.s), where=self.along != 0)
+
+    def step(self, along: Array) -> Array:
+        """A step of theta from D times it along the right singular vectors, `(S, F)`."""
+        return np.einsum("sk,skf->sf", along, self.vt) / self.d
+
+    def undetermined(self) -> Bools:
+        """Which parameters these data leave open, alone or together with others, `(S, F)`."""
+        shares = np.where(self.determined[..., None], 0.0, self.vt)
+        return (np.abs(shares).max(axis=-2) > 0.1) & ~self.held
+
+    def select(self, rows: NDArray[np.intp] | Bools) -> "Tangent":
+        """The same of some of the series."""
+        return Tangent(*(values[rows] for values in self))
+
+
+def tangent(
+    problem: Residuals, theta: Array, scale: Array | None = None, known: tuple[Array, Array] | None = None
+) -> Tangent:
+    """The tangent of the residuals at theta.
+
+    Args:
+        problem: the residuals.
+        theta: where, shape `(S, F)`, within the bounds.
+        scale: column norms that were seen before, of which D keeps the largest.
+        known: residuals and Jacobian there, where they are known.
+    """
+    residuals, jac = known or problem.linearize(theta)
+    finite = np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
+    if not finite.all():
+        residuals = np.where(finite[:, None], residuals, 0.0)
+        jac = np.where(finite[:, None, None], jac, 0.0)
+    total, r = problem.sum_of(residuals), residuals
+    if problem.robust:
+        roots = problem.roots_of_weights(residuals)
+        r, jac = roots * residuals, roots[..., None] * jac
+    held = np.zeros(theta.shape, dtype=bool)
+    if problem.bounded:
+        slope = np.einsum("stf,st->sf", jac, r)
+        held = ((theta <= problem.low) & (slope > 0)) | ((theta >= problem.high) & (slope < 0))
+        jac = np.where(held[:, None], 0.0, jac)
+    norms = np.sqrt(np.einsum("stf,stf->sf", jac, jac))
+    size = np.sqrt(total)
+    # each residual errs by EPS times its prediction, and by EPS times what each parameter adds to it
+    err = EPS * (problem.size_of_targets + size + np.einsum("sf,sf->s", norms, np.abs(theta)))
+    rounding = 4 * size * err
+    scale = norms if scale is None else np.maximum(scale, norms)
+    nothing = np.empty((len(theta), 0))
+    return factor(Tangent(theta, residuals, total, rounding, r, jac, scale, held, finite, nothing, nothing, nothing))
+
+
+def factor(at: Tangent) -> Tangent:
+    """A tangent with the singular values and vectors of its Jacobian."""
+    u, s, vt = np.linalg.svd(at.jac / at.d[:, None], full_matrices=False)
+    at = at._replace(s=s, vt=vt)
+    return at._replace(along=np.where(at.determined, np.einsum("stk,st->sk", u, at.r), 0.0))
+
+
+def norm(values: Array) -> Array:
+    """Euclidean length along the last axis."""
+    return np.sqrt(np.einsum("...f,...f->...", values, values))
+
+
+def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
+    """Which series have converged, as the tangents at the present parameters tell; none of those that have not.
+
+    Raises nothing where residuals are not finite: such a series has not converged.
+    """
+    at = tangent(problem, problem.theta)
+    size = np.einsum("st,st->s", at.r, at.r)
+    slopes = np.abs(np.einsum("stf,st->sf", at.jac, at.r))
+    with np.errstate(all="ignore"):
+        norms = np.sqrt(np.einsum("stf,stf->sf", at.jac, at.jac))
+        cosines = np.nan_to_num(slopes / (norms * np.sqrt(size)[:, None]))
+    flat = (at.promise <= tolerance.loss * size) & (cosines <= tolerance.gradient).all(axis=-1)
+    still = (np.abs(at.step(at.newton)) <= tolerance.step * np.abs(at.theta)).all(axis=-1)
+    converged = at.finite & (flat | still)
+    undetermined = at.undetermined()
+    with np.errstate(all="ignore"):
+        share = np.nan_to_num(at.promise / size)
+    return [
+        verdict(
+            problem,
+            at.theta[i],
+            undetermined[i],
+            at.held[i],
+            f"the loss is within {max(share[i], 1e-15):.0e} of its least",
+        )
+        if converged[i]
+        else None
+        for i in range(len(converged))
+    ]
+
+
+def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, otherwise: str) -> Verdict:
+    """The verdict on a series that has nothing more to gain.
+
+    Args:
+        problem: the residuals.
+        theta: the free parameters, `(F,)`.
+        undetermined: which parameters the data leave open, `(F,)`.
+        held: which are at a bound that the loss pulls beyond.
+        otherwise: what to say where there are none of either.
+    """
+    names = [problem.curve.names[i] for i in problem.free]
+    if undetermined.any():
+        left = [name for name, one in zip(names, undetermined, strict=True) if one]
+        if len(left) == 1:
+            return Verdict(SINGULAR, f"the data do not determine {left[0]}; fix it, or leave it out of the function")
+        which = f"{', '.join(left[:-1])} and {left[-1]}"
+        return Verdict(SINGULAR, f"the data do not determine {which} apart from one another; fix one of them")
+    if held.any():
+        sides = [
+            f"{name} is held by its {'lower' if value <= low else 'upper'} bound {low if value <= low else high:g}"
+            for name, value, low, high, one in zip(names, theta, problem.low, problem.high, held, strict=True)
+            if one
+        ]
+        return Verdict(AT_BOUND, f"{', and '.join(sides)}; the loss is least there, and would fall beyond")
+    return Verdict(CONVERGED, otherwise)

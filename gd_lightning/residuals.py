@@ -1,0 +1,181 @@
+"""A fit as least squares: residuals and their exact Jacobian over the free parameters, in double precision."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gd_lightning.curve import Curve
+from gd_lightning.least_squares import jacobian
+from gd_lightning.losses import Loss, mse, weights
+from gd_lightning.points import Points
+
+__all__ = ["Array", "Residuals"]
+
+Array = NDArray[np.float64]
+
+MOST_WEIGHT = 1e12
+
+
+class Residuals:
+    """r = (preds - targets) / sigma of S series, as functions of theta, the F free parameters of each.
+
+    Tensors become arrays here: beside the derivatives, which torch computes, what is done with a handful of
+    parameters costs less in NumPy.
+
+    Args:
+        curve: the curve; fixed parameters keep the values that they have in it.
+        points: what it is fitted to; a point with an infinite sigma has the residual 0.
+        loss_function: `mse`, or a robust one, which is least squares with weights that depend on the residuals.
+
+    Attributes:
+        low: lower bounds of theta, shape `(F,)`, as numbers of the parameters' own precision.
+        high: upper bounds.
+        points: the points, in double precision.
+    """
+
+    def __init__(self, curve: Curve, points: Points, loss_function: Loss = mse) -> None:
+        self.curve = curve
+        self.points = points if points.targets.dtype == torch.float64 else points.to(points.targets.double())
+        self.loss_function = loss_function
+        self.robust = loss_function is not mse
+        demands = curve.demands
+        self.free = demands.free
+        self.low, self.high = np.array(demands.bounds(curve.params.dtype)).T
+        self.bounded = bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
+        self.base = self._all_params()
+        self.count = len(self.base)
+        scaled = self.points.targets if self.points.sigma is None else self.points.targets / self.points.sigma
+        self.size_of_targets = torch.linalg.vector_norm(scaled, dim=-1).reshape(-1).cpu().numpy()
+        self.points_each = self.points.present.sum(dim=-1).reshape(-1).cpu().numpy()
+
+    def _all_params(self) -> Tensor:
+        params = self.curve.params.detach().to(self.points.targets)
+        return params.expand(*self.points.batch, -1).reshape(-1, len(self.curve.names))
+
+    @property
+    def theta(self) -> Array:
+        """The free parameters as they stand in the curve, `(S, F)`."""
+        return self._all_params()[:, self.free].cpu().numpy()
+
+    def params(self, theta: Array) -> Tensor:
+        """All parameters `(..., *batch, P)` from the free ones `(..., S, F)`; fixed and tied ones as demanded."""
+        values = torch.from_numpy(theta).to(self.base)
+        if len(self.free) == self.base.shape[-1]:
+            params = values
+        else:
+            params = self.base.expand(*theta.shape[:-1], -1).clone()
+            params[..., self.free] = values
+        return params.reshape(*theta.shape[:-2], *self.points.batch, -1)
+
+    def __call__(self, theta: Array) -> Array:
+        """Residuals `(..., S, T)` at theta `(..., S, F)`."""
+        with torch.no_grad():
+            preds = self.curve.evaluate(self.points.t, self.params(theta))
+            r = self._scaled(preds - self.points.targets)
+        return r.expand(*theta.shape[:-2], *self.points.targets.shape).reshape(*theta.shape[:-1], -1).cpu().numpy()
+
+    def linearize(self, theta: Array) -> tuple[Array, Array]:
+        """Residuals `(S, T)` at theta `(S, F)` and their Jacobian `(S, T, F)`."""
+        r, jac = self.begin(theta)
+        return r, jac()
+
+    def begin(self, theta: Array) -> tuple[Array, Callable[[], Array]]:
+        """Residuals `(S, T)` at theta `(S, F)`, and what computes their Jacobian, for it may not be needed.
+
+        A curve that predicts each point for itself needs one backward pass: each point gets parameters of its own, and
+        the gradient of the sum of all residuals by those of a point is the gradient of its residual.
+        """
+        if self.curve.pointwise is None:
+            self.curve.pointwise = self._is_pointwise(theta)
+        if not self.curve.pointwise:
+            return self(theta), lambda: self._array(
+                jacobian(self._of, self.params(theta))[..., self.free], len(self.free)
+            )
+        preds, copies = self._predict_apart(theta)
+        r = self._scaled(preds.detach() - self.points.targets)
+        return self._array(r.expand(self.points.targets.shape)), lambda: self._gradients(preds, copies)
+
+    def sum_of(self, r: Array) -> Array:
+        """n times the loss, `(..., S)`, from residuals `(..., S, T)`: their squares' sum, or that of a robust measure."""
+        if not self.robust:
+            return np.einsum("...t,...t->...", r, r)
+        residual = torch.from_numpy(r)
+        return (self.loss_function(residual, torch.zeros_like(residual), None) * r.shape[-1]).numpy()
+
+    def roots_of_weights(self, r: Array) -> Array:
+        """Square roots of the points' weights at these residuals, `(S, T)`."""
+        weight = weights(self.loss_function, torch.from_numpy(r)).numpy()
+        # a residual of zero weighs all in mae; this much more than others is enough, and leaves the numbers finite
+        return np.sqrt(np.minimum(weight, MOST_WEIGHT * np.median(weight, axis=-1, keepdims=True)))
+
+    def select(self, chosen: NDArray[np.intp]) -> "Residuals":
+        """The same of some of the series, on one leading axis."""
+        if len(chosen) == self.count:
+            return self
+        length = self.points.targets.shape[-1]
+        rows = torch.as_tensor(np.asarray(chosen), device=self.base.device)
+
+        def some(values: Tensor) -> Tensor:
+            return values if values.dim() == 1 else values.reshape(-1, length)[rows]
+
+        columns = tuple(some(column) for column in self.points.columns)
+        selected = object.__new__(Residuals)
+        selected.__dict__.update(self.__dict__)
+        selected.points = Points(
+            columns if isinstance(self.points.t, tuple) else columns[0],
+            some(self.points.targets),
+            None if self.points.sigma is None else some(self.points.sigma),
+        )
+        selected.base = self.base[rows]
+        selected.count = len(rows)
+        selected.size_of_targets, selected.points_each = self.size_of_targets[chosen], self.points_each[chosen]
+        return selected
+
+    def _scaled(self, difference: Tensor) -> Tensor:
+        return difference if self.points.sigma is None else difference / self.points.sigma
+
+    def _of(self, params: Tensor) -> Tensor:
+        return self._scaled(self.curve.evaluate(self.points.t, params) - self.points.targets)
+
+    def _array(self, values: Tensor, *last: int) -> Array:
+        array: Array = values.reshape(self.count, self.points.targets.shape[-1], *last).cpu().numpy()
+        return array
+
+    def _predict_apart(self, theta: Array) -> tuple[Tensor, list[Tensor]]:
+        """Predictions `(*batch, T)`, and the copies of each free parameter, likewise, that points have apart."""
+        params = self.params(theta).unsqueeze(-2).expand(*self.points.targets.shape, -1)
+        values = list(params.unbind(-1))
+        copies = []
+        with torch.enable_grad():
+            for i in self.free:
+                values[i] = values[i].clone().requires_grad_()
+                copies.append(values[i])
+            if self.curve.demands.ties:
+                values = self.curve.demands.tie(values)
+            return self.curve.function(*self.points.columns, *values), copies
+
+    def _gradients(self, preds: Tensor, copies: list[Tensor]) -> Array:
+        """The Jacobian `(S, T, F)` of residuals from predictions and the copies of the parameters."""
+        weight = torch.ones_like(preds) if self.points.sigma is None else (1 / self.points.sigma).expand_as(preds)
+        return self._array(
+            torch.stack(torch.autograd.grad(preds, copies, weight, materialize_grads=True), dim=-1), len(copies)
+        )
+
+    def _is_pointwise(self, theta: Array) -> bool:
+        """Whether the prediction at a point depends on that point alone: then both ways give one J'u for any u."""
+        generator = torch.Generator().manual_seed(0)
+        u = torch.randn(self.points.targets.shape, generator=generator, dtype=torch.float64).to(self.base)
+        try:
+            jac = self._gradients(*self._predict_apart(theta))
+        except Exception:  # a function of the user's that takes each parameter as one number
+            return False
+        params = self.params(theta).requires_grad_()
+        with torch.enable_grad():
+            r = self._of(params)
+        [expected] = torch.autograd.grad(r, params, u.expand_as(r))
+        products = jac * self._array(u)[..., None]
+        difference = products.sum(axis=-2) - expected[..., self.free].reshape(self.count, -1).cpu().numpy()
+        return bool((np.abs(difference) <= 1e-9 * np.abs(products).sum(axis=-2)).all())
