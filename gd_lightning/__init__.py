@@ -7,11 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gd_lightning.callbacks import PredictionPlots, RunReport, StepProgressBar
+    from gd_lightning.callbacks import LearningRateGuide, PredictionPlots, RunReport, StepProgressBar, Stopping
     from gd_lightning.curve import Curve
     from gd_lightning.data import NoisySeries, Table
     from gd_lightning.errors import InputError
     from gd_lightning.fitting import fit
+    from gd_lightning.levenberg_marquardt import LevenbergMarquardt
     from gd_lightning.losses import mse, rmse
     from gd_lightning.module import CurveFit
     from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "callbacks": ("PredictionPlots", "RunReport", "StepProgressBar"),
+    "callbacks": ("LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"),
     "curve": ("Curve",),
     "data": ("NoisySeries", "Table"),
     "errors": ("InputError",),
     "fitting": ("fit",),
+    "levenberg_marquardt": ("LevenbergMarquardt",),
     "losses": ("mse", "rmse"),
     "module": ("CurveFit",),
     "optim": ("SGD", "Adam", "Momentum", "Nesterov", "RMSprop", "UpdateRule"),
@@ -38,6 +40,8 @@ __all__ = [
     "CurveFit",
     "FitResult",
     "InputError",
+    "LearningRateGuide",
+    "LevenbergMarquardt",
     "Momentum",
     "Nesterov",
     "NoisySeries",
@@ -45,6 +49,7 @@ __all__ = [
     "RMSprop",
     "RunReport",
     "StepProgressBar",
+    "Stopping",
     "Table",
     "UpdateRule",
     "fit",

@@ -1,7 +1,8 @@
 """When to draw, when to show progress, and what a run leaves behind."""
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -16,16 +17,20 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from gd_lightning.conditioning import Guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.errors import InputError
 from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
-from gd_lightning.pictures import picture, strip
+from gd_lightning.pictures import descent_pictures, picture, strip
 from gd_lightning.plots import png
-from gd_lightning.report import card, flat, outcome, terminal_report
+from gd_lightning.report import advice, card, flat, outcome, terminal_report
 from gd_lightning.result import FitResult
 
-__all__ = ["LastCheckpoint", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
+__all__ = ["LastCheckpoint", "LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
+
+
+FIRST_LOOK_AGAIN = 10  # steps after which the curvature of a function that is not linear is looked at again
 
 
 def run_folder(trainer: Trainer) -> Path | None:
@@ -63,6 +68,8 @@ class PredictionPlots(Callback):
             first and the last are drawn always.
         film_strip: the steps that the film strip shows; the article shows six.
         ylim: range of the y axis; chosen from what is drawn unless given.
+        landscape: two parameters, over which the loss is drawn with the way that the descent took; the two that show
+            most of it unless given; `false` draws none. Of several series none is drawn.
     """
 
     def __init__(
@@ -70,6 +77,7 @@ class PredictionPlots(Callback):
         every_n_steps: int | None = None,
         film_strip: Sequence[int] = (1, 2, 3, 4, 5, 6),
         ylim: tuple[float, float] | None = None,
+        landscape: bool | list[str] = True,
     ) -> None:
         if every_n_steps is not None and every_n_steps < 1:
             raise InputError(f"plots.every_n_steps: given {every_n_steps}, expected at least 1")
@@ -80,6 +88,7 @@ class PredictionPlots(Callback):
         self.every_n_steps = every_n_steps
         self.film_strip = sorted(set(film_strip))
         self.ylim = ylim
+        self.landscape = landscape
         self.frames: dict[int, list[float]] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -113,12 +122,32 @@ class PredictionPlots(Callback):
             frames = self._film_strip(module)
             log_figure(trainer, "film_strip", frames, step)
             (folder / "film_strip.png").write_bytes(png(frames))
+        if self.landscape is not False and params.dim() == 1:
+            self._draw_descent(trainer, module, folder)
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": self.frames}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.frames = state_dict["frames"]
+
+    def _draw_descent(self, trainer: Trainer, module: CurveFit, folder: Path) -> None:
+        """The way through the landscape of the loss, and each parameter against step."""
+        result = module.result()
+        best = result.summary.best_params
+        names = None if isinstance(self.landscape, bool) else self.landscape
+        steps = f"{result.steps} step{'s' * (result.steps != 1)}"
+        rate = "" if result.lr is None or isinstance(result.lr, Tensor) else f", lr {float(result.lr):.4g}"
+        title = f"after {steps} of {result.optimizer}{rate}"
+        points, loss_function = module.points(), module.loss_function
+        optimum = module.curve.params.detach().double() if best is None else best
+        landscape, parameters = descent_pictures(
+            module.curve, points, loss_function, result.path, optimum, names=names, title=title
+        )
+        for tag, figure in (("landscape", landscape), ("parameters", parameters)):
+            if figure is not None:
+                log_figure(trainer, tag, figure, result.steps)
+                (folder / f"{tag}.png").write_bytes(png(figure))
 
     def _keep_frame(self, step: int, params: Tensor) -> None:
         if step in self.film_strip:
@@ -233,6 +262,8 @@ class RunReport(Callback):
         console = Console()
         console.print(terminal_report(content))
         console.print(outcome(content), soft_wrap=True, highlight=False)
+        for line in advice(content, steps_allowed(trainer, module)):
+            console.print(line, soft_wrap=True, highlight=False)
         if folder is not None:
             console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
             console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
@@ -251,16 +282,19 @@ class RunReport(Callback):
             self.checkpoint = last if last.is_file() else None
 
     def _show_in_tensorboard(self, trainer: Trainer, module: CurveFit, content: dict[str, Any]) -> None:
-        optimizer = type(module.optimizers(use_pl_optimizer=False)).__name__
-        text = card(content, module.lr, optimizer, self.command)
+        text = card(content, self.command, steps_allowed(trainer, module))
         hparams = {
             "function": content["function"],
-            "optimizer": optimizer,
-            "lr": module.lr,
+            "optimizer": content["optimizer"],
+            **(
+                {}
+                if content["lr"] is None
+                else {"lr": str(content["lr"]) if isinstance(content["lr"], list) else content["lr"]}
+            ),
             "steps": content["steps"],
             "steps_per_epoch": module.steps_per_epoch,
             "seed": content["seed"],
-            "status": content["status"],
+            "status": content["status"] if isinstance(content["status"], str) else content["message"],
             "loss": content["loss"],
         }
         metrics = final_metrics(content) if content["steps"] else {}
@@ -270,10 +304,62 @@ class RunReport(Callback):
                 logger.log_hyperparams(hparams, metrics, content["steps"])
 
 
+def steps_allowed(trainer: Trainer, module: CurveFit) -> int | None:
+    """How many steps the limits of a run allow; none where only time does."""
+    limits = [trainer.max_steps, (trainer.max_epochs or -1) * module.steps_per_epoch]
+    return min((limit for limit in limits if limit >= 0), default=None)
+
+
 def final_metrics(content: dict[str, Any]) -> dict[str, float]:
     """What TensorBoard compares runs by; of several series the medians."""
     metrics = {"final/rmse": content["rmse"], "final/holdout_rmse": content["holdout_rmse"]}
     return {name: median(flat(value)) for name, value in metrics.items() if flat(value)}
+
+
+class LearningRateGuide(Callback):
+    """Says what the curvature of the loss allows the learning rate to be, before the first step.
+
+    Of a function that is not linear in its parameters the curvature changes on the way: it is looked at again at steps
+    10, 20, 50, 100, ..., and logged as `guidance/largest_stable_lr`, `guidance/lr` and `guidance/condition_number`.
+    """
+
+    def __init__(self) -> None:
+        self.warned = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        module = curve_fit(pl_module)
+        told = module.guide()
+        if told is None:
+            return
+        if trainer.is_global_zero and trainer.global_step == 0:
+            Console().print("\n".join(told.sentences()), soft_wrap=True, highlight=False)
+        self._warn(trainer, told)
+        self._log(trainer, told, trainer.global_step)
+        if not told.exact:
+            module.watchers.append(self._look_again(trainer, module))
+
+    def _look_again(self, trainer: Trainer, module: CurveFit) -> Callable[[int, Tensor], None]:
+        def look(step: int, params: Tensor) -> None:
+            if step + 1 >= FIRST_LOOK_AGAIN and is_round(step + 1) and (told := module.guidance_now()) is not None:
+                self._warn(trainer, told)
+                self._log(trainer, told, step + 1)
+
+        return look
+
+    def _warn(self, trainer: Trainer, told: Guidance) -> None:
+        warning = told.warning()
+        if warning is not None and trainer.is_global_zero and not self.warned:
+            self.warned = True
+            sys.stderr.write(f"gd-lightning: warning: {warning}\n")
+
+    def _log(self, trainer: Trainer, told: Guidance, step: int) -> None:
+        figures = {
+            "guidance/largest_stable_lr": told.largest_stable_lr,
+            "guidance/lr": told.lr,
+            "guidance/condition_number": told.condition_number,
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics({name: value for name, value in figures.items() if math.isfinite(value)}, step)
 
 
 class StepProgressBar(ProgressBar):
@@ -294,8 +380,7 @@ class StepProgressBar(ProgressBar):
         console = Console(stderr=True)
         if not (self._enabled and console.is_terminal and trainer.is_global_zero):
             return
-        limits = [trainer.max_steps, (trainer.max_epochs or -1) * curve_fit(pl_module).steps_per_epoch]
-        total = min((limit for limit in limits if limit >= 0), default=None)
+        total = steps_allowed(trainer, curve_fit(pl_module))
         self._progress = Progress(
             TextColumn("fit"),
             BarColumn(),

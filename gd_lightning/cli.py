@@ -24,13 +24,22 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from gd_lightning import checkpoints
-from gd_lightning.callbacks import LastCheckpoint, PredictionPlots, RunReport, StepProgressBar, Stopping, run_folder
+from gd_lightning.callbacks import (
+    LastCheckpoint,
+    LearningRateGuide,
+    PredictionPlots,
+    RunReport,
+    StepProgressBar,
+    Stopping,
+    run_folder,
+)
 from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_function, check_points
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
@@ -249,6 +258,7 @@ class CommandLine(LightningCLI):
                 raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
         self._settle_seed(config)
         self._settle_first_look(config)
+        self._settle_precision(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
         named = config.ckpt_path
@@ -298,6 +308,13 @@ class CommandLine(LightningCLI):
         unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1
         if unlimited and config.model.steps_per_epoch == 1 and not self._is_typed("--model.steps_per_epoch"):
             config.model.steps_per_epoch = FIRST_LOOK_STEPS
+
+    def _settle_precision(self, config: Any) -> None:
+        """Levenberg-Marquardt computes in double precision; its parameters are not to lose that on the way."""
+        optimizer = config.model.optimizer
+        name = optimizer if isinstance(optimizer, str) else optimizer.class_path
+        if name.endswith(LevenbergMarquardt.__name__) and config.trainer.precision is None:
+            config.trainer.precision = "64-true"
 
     def _settle_limits(self, trainer: Any) -> None:
         """The limit that was typed goes before the other one in the file; ten epochs where there is none."""
@@ -358,7 +375,7 @@ class CommandLine(LightningCLI):
             return super().instantiate_trainer(
                 logger=False, enable_checkpointing=False, enable_progress_bar=False, **kwargs
             )
-        callbacks: list[Any] = [self.report]
+        callbacks: list[Any] = [self.report, LearningRateGuide()]
         if given.logger in (None, True):
             kwargs["logger"] = TensorBoardLogger(
                 given.default_root_dir or ".", name="lightning_logs", default_hp_metric=False

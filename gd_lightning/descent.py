@@ -1,13 +1,14 @@
 """The article's loop body: predict, loss, gradient, step. Written once, for notebooks and Trainer alike."""
 
 import math
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning.compiled import CompiledSteps
 from gd_lightning.convergence import (
     AT_BOUND,
     CONVERGED,
@@ -24,6 +25,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import Loss, mse, rmse
 from gd_lightning.milestones import is_round
+from gd_lightning.optim import UpdateRule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.residuals import Residuals
 
@@ -43,6 +45,7 @@ __all__ = [
 ROUNDING = 1e-6  # a loss that rises by no more has not risen, in single precision
 PATH = 500  # places of a descent that are kept for its picture
 MOST_SERIES = 50  # of more, no path is kept
+AT_ONCE = 100  # steps taken at once, or compiled into one call
 FIRST_LOOK, LATER = 10, 1.2  # after how many steps convergence is looked for, and how much later each time after
 
 
@@ -116,6 +119,55 @@ def descend(
     return preds.detach(), loss.detach()
 
 
+class Taken(NamedTuple):
+    """What steps saw before they stepped: parameters `(*batch, P)`, losses `(*batch)`, predictions `(*batch, T)`."""
+
+    params: Sequence[Tensor]
+    losses: Sequence[Tensor]
+    preds: Sequence[Tensor]
+
+
+def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function: Loss, steps: int) -> Taken | None:
+    """The same as so many calls of `descend`, with less between them.
+
+    Args:
+        curve: the function with its parameters, which are changed in place.
+        rule: the update rule that holds `curve.params`.
+        points: what it is fitted to.
+        loss_function: what is descended.
+        steps: how many steps to take.
+
+    Returns:
+        What the steps saw; or none where a loss, gradient or parameter ceased to be finite. Then nothing was changed,
+        and `descend` will find where.
+    """
+    group, theta = rule.param_groups[0], curve.params
+    numbers = {name: group[name] for name in rule.numbers}
+    lr = group["lr"].to(theta) if isinstance(group["lr"], Tensor) else group["lr"]
+    params, state = theta.detach().clone(), dict(rule.state[theta])
+    before, losses, predicted, slopes = [], [], [], []
+    for _ in range(steps):
+        params.requires_grad_()
+        preds = curve.evaluate(points.t, params)  # predict
+        loss = loss_function(preds, points.targets, points.sigma)  # loss
+        (gradient,) = torch.autograd.grad(loss if loss.dim() == 0 else loss.sum(), params)  # gradient
+        params.requires_grad_(False)
+        before.append(params)
+        losses.append(loss.detach())
+        predicted.append(preds.detach())
+        with torch.no_grad():
+            params = rule.update(params, gradient, state, lr=lr, **numbers)  # step
+            if curve.demands.constrained:
+                slopes.append(gradient)  # a bound can make a finite parameter of one that is not
+                params = curve.demands.project(params)
+    with torch.no_grad():
+        if not all(torch.isfinite(torch.stack(seen)).all() for seen in (losses, [params], slopes) if seen):
+            return None
+        theta.copy_(params)
+    rule.state[theta] = state
+    return Taken(before, losses, predicted)
+
+
 class Descent:
     """A descent under way: what it has seen, and whether it may go on.
 
@@ -133,6 +185,7 @@ class Descent:
         path: steps and the parameters before them, thinned out to some hundred; none of many series.
         finished: whether no series has anything more to gain.
         refresh: finds a learning rate anew, now and then; none where it stays.
+        compile: whether steps are compiled by `torch.compile` where many are taken at once.
     """
 
     def __init__(
@@ -154,11 +207,62 @@ class Descent:
         self.finished = False
         self.refresh: Callable[[], float] | None = None
         self._verdicts: dict[int, Verdict] = {}  # of the series that have ended
+        self._fallen = math.inf
         self._reason = ""  # why all of them have
         self._stopped = False
         self._next_look = FIRST_LOOK
         self._stride = 1
         self._problem: tuple[Points, Residuals] | None = None
+        self.compile = False
+        self._compiled: CompiledSteps | None = None
+
+    def advance(
+        self, optimizer: Stepper, points: Points, most: int, backward: Callable[[Tensor], None] = Tensor.backward
+    ) -> list[tuple[Tensor, float]]:
+        """Take some steps, at most so many, and as many at once as nobody looks between.
+
+        Returns:
+            The parameters and the loss before each step; nothing where the descent is over.
+        """
+        count = self._at_once(optimizer, most, backward)
+        seen = None
+        if count > 1 and isinstance(optimizer, UpdateRule):
+            seen = self._take(optimizer, points, count)
+        if seen is None:
+            return [(self.params_before, self.loss)] if self.step(optimizer, points, backward) else []
+        taken = []
+        for params, loss, preds in zip(*seen, strict=True):
+            value = loss.item() if loss.dim() == 0 else loss.sum().item()
+            plain = self.loss_function is mse and points.sigma is None and loss.dim() == 0
+            self._record(params, value, value**0.5 if plain else self.rmse(preds, points))
+            taken.append((params, value))
+        self._look_whether_converged(points)
+        return taken
+
+    def _at_once(self, optimizer: Stepper, most: int, backward: Callable[[Tensor], None]) -> int:
+        """How many steps can be taken before anything has to be looked at."""
+        busy = self.finished or self._verdicts or self.scheduler is not None or self.refresh is not None
+        if busy or not isinstance(optimizer, UpdateRule) or backward is not Tensor.backward:
+            return 1
+        count = min(most, AT_ONCE)
+        if self.tolerance is not None:
+            count = min(count, self._next_look - len(self.rmse_history))
+        return count
+
+    def _take(self, rule: UpdateRule, points: Points, count: int) -> Taken | None:
+        """Take steps by `descend_often`, or compiled where there are enough of them."""
+        if not self.compile or count < AT_ONCE:
+            return descend_often(self.curve, rule, points, self.loss_function, count)
+        if self._compiled is None or self._compiled.rule is not rule:
+            self._compiled = CompiledSteps(self.curve, rule, self.loss_function, AT_ONCE)
+        found = self._compiled.take(points)
+        if found is None:
+            return None
+        params, losses = found
+        needed = self.loss_function is not mse or points.sigma is not None or bool(points.batch)
+        with torch.no_grad():
+            preds = [self.curve.evaluate(points.t, one) if needed else one for one in params]
+        return Taken(list(params), list(losses), preds)
 
     def step(self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None] = Tensor.backward) -> bool:
         """Take one step, or find that none can be taken; then the descent is over and this is False."""
@@ -172,19 +276,22 @@ class Descent:
             if taken is None:
                 return False
             loss, rmse_before = taken
-        self.params_before = before
-        if not self.rmse_history:
-            self.first_loss = loss
-        fallen, self.loss = abs(self.loss - loss), loss
-        self.rmse_history.append(rmse_before)
+        self._record(before, loss, rmse_before)
         if not isinstance(optimizer, LevenbergMarquardt):
-            self._look_whether_converged(fallen, points)
-        self._keep_path(before)
+            self._look_whether_converged(points)
         if self.scheduler is not None:
             self._schedule()
         if self.refresh is not None and is_round(len(self.rmse_history)):
             optimizer.param_groups[0]["lr"] = self.refresh()
         return True
+
+    def _record(self, before: Tensor, loss: float, rmse_before: float) -> None:
+        self.params_before = before
+        if not self.rmse_history:
+            self.first_loss = loss
+        self._fallen, self.loss = abs(self.loss - loss), loss
+        self.rmse_history.append(rmse_before)
+        self._keep_path(before)
 
     def _gradient_step(
         self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None], before: Tensor
@@ -220,12 +327,13 @@ class Descent:
             r = np.where(np.isfinite(sigma), r * np.where(np.isfinite(sigma), sigma, 1.0), 0.0)
         return float(totals.sum()), float(np.sqrt(np.einsum("st,st->", r, r) / problem.points_each.sum()))
 
-    def _look_whether_converged(self, fallen: float, points: Points) -> None:
-        """Now and then, where the last step gained little, look whether there is anything left to gain."""
-        taken = len(self.rmse_history)
-        if self.tolerance is None or taken < self._next_look or not fallen <= self.tolerance.loss * abs(self.loss):
+    def _look_whether_converged(self, points: Points) -> None:
+        """At steps further and further apart, where the last one gained little, look whether anything is left."""
+        if self.tolerance is None or len(self.rmse_history) < self._next_look:
             return
-        self._next_look = math.ceil(taken * LATER)
+        self._next_look = math.ceil(self._next_look * LATER)
+        if not self._fallen <= self.tolerance.loss * abs(self.loss):
+            return
         verdicts = judge(self._residuals(points), self.tolerance)
         lost = {i: verdict for i, verdict in self._verdicts.items() if verdict.status == DIVERGED}
         found = {i: verdict for i, verdict in enumerate(verdicts) if verdict is not None} | lost

@@ -289,9 +289,9 @@ def fit(
         told = guidance(curve, points, rule, loss_function, linear=linear)
         if isinstance(lr, str) and not linear and schedule is None:
             descent.refresh = lambda: auto_lr(curve, points, loss_function, linear, rule)
-    for _ in range(steps):
-        if not descent.step(rule, points):
-            break
+    taken = 0
+    while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
+        taken += len(seen)
     descent.end(rule, points)
     labels = (*(predictors or curve.predictors), y if isinstance(y, str) else getattr(y, "name", None) or "y")
     return FitResult.of(

@@ -1,17 +1,19 @@
 """The LightningModule: a curve, and the hand-written step that fits it."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
-from gd_lightning.conditioning import AUTO
+from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import Descent
@@ -22,7 +24,7 @@ from gd_lightning.losses import make_loss, mse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name, plain
-from gd_lightning.starts import check_start, set_start
+from gd_lightning.starts import check_start, is_linear, set_start
 
 __all__ = ["CurveFit"]
 
@@ -60,11 +62,15 @@ class CurveFit(LightningModule):
             `torch.optim`.
         scheduler: changes the learning rate after each step: a class of `torch.optim.lr_scheduler`.
         steps_per_epoch: steps taken in one `training_step`, at least 1.
+        compile: compile a hundred steps into one call, which makes long runs about twenty times faster and needs a C++
+            compiler, `steps_per_epoch` of some hundred or more, and a rule of `gd_lightning.optim`.
         predictors: names of the independent variables, where the data name them; the first argument of a function, or
             the t or x of a formula, unless given. On the command line they are the columns of `data.t`.
 
     Attributes:
         descent: the descent as it stands.
+        guidance: what the curvature at the start says of the learning rate; none before `guide` was called, and of
+            Levenberg-Marquardt.
         watchers: called after each step, with its number and the parameters before it.
 
     Raises:
@@ -82,6 +88,7 @@ class CurveFit(LightningModule):
         optimizer: AnyRule = SGD,
         scheduler: AnyScheduler | None = None,
         steps_per_epoch: int = 1,
+        compile: bool = False,
         predictors: list[str] | None = None,
     ) -> None:
         super().__init__()
@@ -112,6 +119,7 @@ class CurveFit(LightningModule):
                 "loss": loss,
                 "lr": lr if lr is None or isinstance(lr, str) else plain(given_lr),  # of the kind that checkpoints hold
                 "steps_per_epoch": steps_per_epoch,
+                "compile": compile,
                 "predictors": predictors,
             }
         )
@@ -124,11 +132,13 @@ class CurveFit(LightningModule):
         self.optimizer_class = optimizer
         self.scheduler = scheduler
         self.steps_per_epoch = steps_per_epoch
+        self.compile_steps = compile
         self.train_mse = MeanSquaredError()
         self.descent = self._new_descent()
         self.began: str | None = None
         self.started = False
         self.watchers: list[Callable[[int, Tensor], None]] = []
+        self.guidance: Guidance | None = None
 
     def setup(self, stage: str) -> None:
         """Find starting values, from the generator that made the data where there is one, and a learning rate."""
@@ -137,6 +147,7 @@ class CurveFit(LightningModule):
         if not self.started:
             self._start()
         self.descent = self._new_descent()
+        self.guidance = None
 
     def _start(self) -> None:
         data = self.own_data()
@@ -154,7 +165,9 @@ class CurveFit(LightningModule):
         self.started = True
 
     def _new_descent(self) -> Descent:
-        return Descent(self.curve, self.loss_function)
+        descent = Descent(self.curve, self.loss_function)
+        descent.compile = self.compile_steps
+        return descent
 
     def forward(self, t: Predictors) -> Tensor:
         return self.curve(t)  # type: ignore[no-any-return]
@@ -162,29 +175,37 @@ class CurveFit(LightningModule):
     def on_train_start(self) -> None:
         # a metric keeps its float32 when its module goes to another precision
         self.train_mse.set_dtype(self.curve.params.dtype)
+        self.guide()
+        if isinstance(self.given_lr, str) and self.scheduler is None and self.guidance and not self.guidance.exact:
+            points, rule = self.points(), self._rule()
+            self.descent.refresh = lambda: auto_lr(self.curve, points, self.loss_function, False, rule)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
         points = Points(*batch)
         history = self.descent.rmse_history
-        rule, wrapped = self._rule(), self.optimizers()
+        rule = self._rule()
         backward = self.manual_backward if self.trainer.world_size > 1 else Tensor.backward
         log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        allowed = self._steps_allowed()
-        for i in range(allowed):
-            # Lightning's wrapper around the rule counts a step, calls hooks, and costs as much as the step itself: the
-            # last of a batch goes through it, and those before are counted here.
-            through = i + 1 == allowed and not isinstance(rule, LevenbergMarquardt)
-            if not self.descent.step(wrapped if through else rule, points, backward):
+        left = self._steps_allowed()
+        while left > 0:
+            step = self.global_step
+            if left == 1 and not isinstance(rule, LevenbergMarquardt):
+                # Lightning's wrapper around the rule counts the step and calls hooks, which costs more than the step:
+                # the last of a batch goes through it, and those before are counted here.
+                taken = self.descent.advance(self._wrapped(), points, 1, backward)
+            else:
+                taken = self.descent.advance(rule, points, max(left - 1, 1), backward)
+                self._count_steps(len(taken))
+            if not taken:
                 self.trainer.should_stop = True
                 break
-            if not through:
-                self._count_step()
-            step = self.global_step - 1
-            for watch in self.watchers:
-                watch(step, self.descent.params_before)
-            if log_every_n_steps and step % log_every_n_steps == 0:
-                self._log_state(step, self.descent.params_before, points, self.descent.loss)
+            for i, (params, loss) in enumerate(taken):
+                for watch in self.watchers:
+                    watch(step + i, params)
+                if log_every_n_steps and (step + i) % log_every_n_steps == 0:
+                    self._log_state(step + i, params, points, loss)
+            left -= len(taken)
         if history:  # for callbacks that monitor them
             self.log("train/rmse", history[-1], logger=False)
             if self.holdout_points() is not None:
@@ -213,13 +234,30 @@ class CurveFit(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["descent"] = self.descent.state_dict()
-        checkpoint["start"] = {"lr": self.lr, "began": self.began}
+        told = None if self.guidance is None else asdict(self.guidance)
+        checkpoint["start"] = {"lr": self.lr, "began": self.began, "guidance": told}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.descent = self._new_descent()
         self.descent.load_state_dict(checkpoint["descent"])
-        self.lr, self.began = checkpoint["start"]["lr"], checkpoint["start"]["began"]
+        start = checkpoint["start"]
+        self.lr, self.began = start["lr"], start["began"]
+        self.guidance = None if start["guidance"] is None else Guidance(**start["guidance"])
         self.started = True
+
+    def guide(self) -> Guidance | None:
+        """What the curvature says of the learning rate: at the start, unless this was asked before."""
+        if self.guidance is None:
+            self.guidance = self.guidance_now()
+        return self.guidance
+
+    def guidance_now(self) -> Guidance | None:
+        """The same at the present parameters."""
+        rule = self._rule()
+        if isinstance(rule, LevenbergMarquardt):
+            return None
+        points = self.points()
+        return guidance(self.curve, points, rule, self.loss_function, linear=is_linear(self.curve, points))
 
     def points(self) -> Points:
         """What is fitted, as the step sees it."""
@@ -235,7 +273,7 @@ class CurveFit(LightningModule):
 
     def result(self) -> FitResult:
         """What the fit has found so far."""
-        data = self.own_data()
+        data, rule = self.own_data(), self._rule()
         return FitResult.of(
             self.descent,
             self.points(),
@@ -246,6 +284,9 @@ class CurveFit(LightningModule):
             facts={} if data is None else data.facts,
             labels=() if data is None else data.labels,
             series=() if data is None else data.series_names,
+            optimizer=type(rule).__name__,
+            lr=None if isinstance(rule, LevenbergMarquardt) else rule.param_groups[0]["lr"],
+            guidance=self.guidance,
         )
 
     def own_data(self) -> Series | None:
@@ -258,11 +299,17 @@ class CurveFit(LightningModule):
         assert isinstance(rule, Optimizer)  # one, because configure_optimizers returns one
         return rule
 
-    def _count_step(self) -> None:
-        """Let `global_step` know of a step that did not go through Lightning's wrapper."""
+    def _wrapped(self) -> LightningOptimizer:
+        wrapped = self.optimizers()
+        assert isinstance(wrapped, LightningOptimizer)
+        return wrapped
+
+    def _count_steps(self, count: int) -> None:
+        """Let `global_step` know of steps that did not go through Lightning's wrapper."""
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
-        progress.increment_ready()
-        progress.increment_completed()
+        for counter in (progress.total, progress.current):
+            counter.ready += count
+            counter.completed += count
 
     def _steps_allowed(self) -> int:
         """Steps of this epoch: `steps_per_epoch`, and never beyond `max_steps`."""

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gd_lightning.milestones import is_round
 
-__all__ = ["card", "outcome", "terminal_report"]
+__all__ = ["advice", "card", "outcome", "terminal_report"]
 
 ROWS = 20
 STARTS = {
@@ -72,6 +72,11 @@ def middle(values: list[float]) -> float | None:
     return median(values) if values else None
 
 
+def is_batch_of_lr(result: dict[str, Any]) -> bool:
+    """Whether there is more than one learning rate."""
+    return isinstance(result["lr"], list)
+
+
 def is_batch(result: dict[str, Any]) -> bool:
     """Whether a result is of several series."""
     return any(isinstance(value, list) for value in result["parameters"].values())
@@ -109,17 +114,33 @@ def outcome(result: dict[str, Any]) -> str:
         errors = flat(result["rmse"])
         range_ = f"median RMSE {median(errors):.6g} ({min(errors):.6g} to {max(errors):.6g})" if errors else "no RMSE"
         rmse = f"{len(result['rmse'])} series, {range_}"
-    return f"{rmse} after {steps}. Status: {result['status']} ({result['message']})."
+    status = result["message"] if is_batch(result) else f"{result['status']} ({result['message']})"
+    return f"{rmse} after {steps}. Status: {status}."
 
 
-def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str:
+def advice(result: dict[str, Any], allowed: int | None = None) -> list[str]:
+    """How far the fit could have come, and what to type for that.
+
+    Args:
+        result: the content of `result.json`.
+        allowed: how many steps the same command would let another update rule take; any number unless given.
+    """
+    lines = list(result["summary"])
+    suggestion = result["suggestion"]
+    if suggestion is not None:
+        more = suggestion["steps"] if allowed is not None and suggestion["steps"] > allowed else None
+        steps = "" if more is None else f" --trainer.max_steps {more}"
+        lines.append(f"Try: --model.optimizer {suggestion['optimizer']}{steps}")
+    return lines
+
+
+def card(result: dict[str, Any], command: str, allowed: int | None = None) -> str:
     """The text card: what was fitted, what came out, and how to read the other tabs, in Markdown.
 
     Args:
         result: the content of `result.json`.
-        lr: the learning rate.
-        optimizer: name of the update rule.
         command: what was typed to make this run.
+        allowed: as for `advice`.
     """
     batch = is_batch(result)
     before = {name: middle(flat(value)) if batch else value for name, value in result["initial_parameters"].items()}
@@ -128,6 +149,11 @@ def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str
     first = f"RMSE {number(result['rmse_history'][0])} at the start. " if result["rmse_history"] else ""
     data = "".join(f"{line} " for line in data_lines(result))
     loss = {"mse": "the mean squared error, MSE"}.get(result["loss"], result["loss"])
+    optimizer, rate = result["optimizer"], ""
+    if result["lr"] is not None:
+        rate = " and many learning rates" if is_batch_of_lr(result) else f" and the learning rate lr = {result['lr']:g}"
+    told = " ".join([*(result["guidance"] or {"sentences": []})["sentences"]])
+    further = " ".join(advice(result, allowed))
     median_of = " (medians over the series)" if batch else ""
     return f"""\
 ## `{result["equation"]}`
@@ -138,18 +164,22 @@ def card(result: dict[str, Any], lr: float, optimizer: str, command: str) -> str
 |---|---|---|
 {rows}
 
+{further}
+
+{told}
+
 Made by `{command}` with seed {result["seed"]}.
 
 ### What you are looking at
 
 A curve was fitted to data by gradient descent. Each step predicts y with the present parameters, measures the loss
-({loss}), computes the loss's gradient, and moves the parameters against it: with {optimizer}
-and the learning rate lr = {lr:g}.
+({loss}), computes the loss's gradient, and moves the parameters against it: with {optimizer}{rate}.
 
 - **Scalars**: `train/rmse` is the root mean squared error, in units of y, after so many steps; a curve that goes flat
   has either arrived or become too slow to see. `val/rmse` is that of the points kept out of the fit, `parameters/...`
   are the parameters on the same axis. The bold line is smoothed: set Smoothing to 0 to see the numbers.
 - **Images**: `prediction` shows data and prediction; its slider goes through the steps. `film_strip` shows some
-  steps side by side; a click makes it larger. Grey circles are the prediction at the start.
+  steps side by side; a click makes it larger. Grey circles are the prediction at the start. `landscape` shows the loss
+  over two parameters with the way that the descent took through it, `parameters` each parameter against step.
 - **HParams**: compares runs by learning rate, steps and seed, with the RMSE that each one reached.
 """

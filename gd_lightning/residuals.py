@@ -99,7 +99,7 @@ class Residuals:
         return self._array(r.expand(self.points.targets.shape)), lambda: self._gradients(preds, copies)
 
     def sum_of(self, r: Array) -> Array:
-        """n times the loss, `(..., S)`, from residuals `(..., S, T)`: their squares' sum, or that of a robust measure."""
+        """n times the loss, `(..., S)`, from residuals `(..., S, T)`: the sum of squares, or of a robust measure."""
         if not self.robust:
             return np.einsum("...t,...t->...", r, r)
         residual = torch.from_numpy(r)

@@ -226,7 +226,12 @@ class FitResult:
             "status": plain(self.status),
             "message": self.message,
             "summary": list(self.summary.sentences),
-            "guidance": None if self.guidance is None else self.guidance.to_dict(),
+            "suggestion": None
+            if self.summary.suggestion is None
+            else {"optimizer": self.summary.suggestion, "steps": self.summary.best_steps},
+            "guidance": None
+            if self.guidance is None
+            else {**plain(self.guidance.to_dict()), "sentences": self.guidance.sentences()},
             "seed": self.seed,
             "data": {**self.facts, **({"series": list(self.series)} if self.series else {})},
             "versions": versions(),

@@ -26,6 +26,7 @@ CORE = [
     "residuals",
     "convergence",
     "levenberg_marquardt",
+    "compiled",
     "milestones",
     "summary",
     "landscape",
