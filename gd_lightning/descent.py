@@ -479,12 +479,12 @@ class Descent:
     def _keep_path(self, before: Tensor) -> None:
         """Remember where the descent has been; when there is too much of it, every other place is forgotten."""
         step = len(self.rmse_history) - 1
-        if step % self._stride or math.prod(before.shape[:-1]) > MOST_SERIES:
+        if (step % self._stride and not is_round(step)) or math.prod(before.shape[:-1]) > MOST_SERIES:
             return
         self.path.append((step, before))
         if len(self.path) > PATH:
             self._stride *= 2
-            self.path = [(at, params) for at, params in self.path if at % self._stride == 0]
+            self.path = [(at, params) for at, params in self.path if at % self._stride == 0 or is_round(at)]
 
     def _residuals(self, points: Points) -> Residuals:
         """The same fit as least squares."""

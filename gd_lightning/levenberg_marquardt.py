@@ -59,6 +59,7 @@ class LevenbergMarquardt(Optimizer):
         self.residuals = np.empty((0, 0))
         self._memory: dict[str, Any] = {}  # of each series; not in `state`, which takes on the parameters' precision
         self._now = self.residuals
+        self._version = -1  # of the parameters, which torch counts up with each change
         self._here: Tangent | None = None
         self._rows: Rows = np.empty(0, dtype=np.intp)
 
@@ -121,23 +122,29 @@ class LevenbergMarquardt(Optimizer):
         Args:
             problem: the residuals; their parameters are the optimizer's.
         """
-        memory = self._memory = self._recall(problem)
+        params = self.param_groups[0]["params"][0]
+        if self._version != params._version:  # somebody else has changed them
+            self._memory = self._recall(problem)
+        memory = self._memory
         if self._here is None:
             self._now = problem(memory["theta"])
             self._arrive(problem, memory, np.flatnonzero(memory["status"] == RUNNING))
         self.residuals = self._now
         if self._here is not None and len(self._rows):
             self._now = self._now.copy()
-            part = {name: values[self._rows] for name, values in memory.items()}
+            every = len(self._rows) == problem.count
+            part = memory if every else {name: values[self._rows] for name, values in memory.items()}
             known = descend(problem.select(self._rows), self._here, part)
-            for name in memory:
-                memory[name][self._rows] = part[name]
+            if not every:
+                for name in memory:
+                    memory[name][self._rows] = part[name]
             running = part["status"] == RUNNING
             self._arrive(problem, memory, self._rows[running], known if running.all() else None)
-        params = problem.params(memory["theta"])
+        values = problem.params(memory["theta"])
         if problem.curve.demands.constrained:
-            params = problem.curve.demands.project(params)
-        self.param_groups[0]["params"][0].copy_(params)
+            values = problem.curve.demands.project(values)
+        params.copy_(values)
+        self._version = params._version
 
     def _recall(self, problem: Residuals) -> dict[str, Any]:
         """What is remembered of each series, or what there is to begin with where the parameters are others now."""
@@ -151,6 +158,7 @@ class LevenbergMarquardt(Optimizer):
             "theta": theta.copy(),
             "scale": np.zeros_like(theta),
             "radius": np.full(count, np.nan),
+            "length": np.full(count, np.nan),
             "polished": np.full(count, np.inf),
             "escapes": np.zeros(count, dtype=np.int64),
             "status": np.full(count, RUNNING),
@@ -165,12 +173,13 @@ class LevenbergMarquardt(Optimizer):
         here = look(problem, memory, rows, known)
         self._now[rows] = here.residuals
         memory["status"][rows[~here.finite]] = LOST
-        polished = rows[~here.promises & here.finite]
+        ended = ~here.promises & here.finite
+        polished = rows[ended]
         if len(polished):
-            polish(problem, memory, polished, here.select(~here.promises & here.finite), self._now)
+            polish(problem, memory, polished, here if ended.all() else here.select(ended), self._now)
         running = memory["status"][rows] == RUNNING
         self._rows = rows[running]
-        if np.isin(self._rows, polished).any():  # moved on from what was no minimum
+        if len(polished) and (memory["status"][polished] == RUNNING).any():  # moved on from what was no minimum
             self._here = look(problem, memory, self._rows)
         else:
             self._here = here if running.all() else here.select(running)
@@ -199,6 +208,7 @@ def descend(problem: Residuals, at: Tangent, memory: dict[str, Any]) -> tuple[Ar
         Residuals and Jacobian where the step led, if one trial was enough for all.
     """
     trying = np.ones(len(at.theta), dtype=bool)
+    memory["length"][:] = norm(at.newton)
     for _ in range(TRIALS):
         tried, length, slope, foretold, full = trial(problem, at, memory["radius"])
         with np.errstate(all="ignore"):
@@ -329,8 +339,10 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
         tried, length, *_ = trial(some, at, endless[: len(rows)])
         with np.errstate(all="ignore"):
             moves = (length < memory["polished"][rows]) & (some.sum_of(some(tried)) <= at.total + at.rounding)
-        still = (np.abs(tried - at.theta) <= STILL * np.abs(at.theta)).all(axis=-1)
-        memory["polished"][rows] = length
+        # each step is a part of the one before it, so that this much is still to come after this one
+        part = np.clip(np.nan_to_num(length / memory["length"][rows], nan=0.9), 0.1, 0.9)
+        still = (np.abs(tried - at.theta) * (part / (1 - part))[:, None] <= STILL * np.abs(at.theta)).all(axis=-1)
+        memory["polished"][rows] = memory["length"][rows] = length
         memory["theta"][rows[moves]] = tried[moves]
         ended = ~moves | still
         if ended.any():
@@ -340,7 +352,8 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
             return
         at = look(problem, memory, rows)
         now[rows] = at.residuals
-        rows, at = rows[~at.promises], at.select(~at.promises)
+        if at.promises.any():
+            rows, at = rows[~at.promises], at.select(~at.promises)
     confirm(problem, memory, rows, at)
 
 

@@ -5,7 +5,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from torch import Tensor
@@ -65,7 +65,13 @@ def resolve(function: str | Function) -> Function:
         )
     if re.fullmatch(r"[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+", text):
         return _import(text)
-    return Formula(function)
+    return _formula(function)
+
+
+@cache
+def _formula(text: str) -> Formula:
+    """A formula, which is parsed once: programs fit the same one again and again."""
+    return Formula(text)
 
 
 def _import(path: str) -> Function:

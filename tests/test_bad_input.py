@@ -50,7 +50,7 @@ CASES = {
     "a rule that needs closures": (["fit", "--model.optimizer=LBFGS"], ["LBFGS needs more than one", "such as SGD"]),
     "a number of a rule out of range": (
         ["fit", "--model.optimizer=Adam", "--model.optimizer.eps=-1"],
-        ["optimizer", "Invalid epsilon"],
+        ["optimizer: eps is -1.0", "above 0"],
     ),
     "misspelt callback": (["fit", "--trainer.callbacks=EarlyStoping"], ["'EarlyStoping'", "'EarlyStopping'?"]),
     "misspelt command": (["fti"], ["unknown command 'fti'", "did you mean 'fit'?"]),
