@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -305,6 +306,10 @@ class CommandLine(LightningCLI):
             config.model.predictors = columns
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
+            if config.model.optimizer is None:
+                config.model.optimizer = Namespace(  # type: ignore[no-untyped-call]
+                    class_path=f"gd_lightning.{LevenbergMarquardt.__name__}"
+                )
         unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1
         if unlimited and config.model.steps_per_epoch == 1 and not self._is_typed("--model.steps_per_epoch"):
             config.model.steps_per_epoch = FIRST_LOOK_STEPS
@@ -312,7 +317,7 @@ class CommandLine(LightningCLI):
     def _settle_precision(self, config: Any) -> None:
         """Levenberg-Marquardt computes in double precision; its parameters are not to lose that on the way."""
         optimizer = config.model.optimizer
-        name = optimizer if isinstance(optimizer, str) else optimizer.class_path
+        name = getattr(optimizer, "class_path", optimizer) or ""
         if name.endswith(LevenbergMarquardt.__name__) and config.trainer.precision is None:
             config.trainer.precision = "64-true"
 

@@ -129,7 +129,8 @@ class Tangent(NamedTuple):
     @property
     def promise(self) -> Array:
         """How much smaller the sum of squares would be at the minimum of this model, `(S,)`."""
-        return np.einsum("sf,sf->s", self.along, self.along)
+        promise: Array = np.einsum("sf,sf->s", self.along, self.along)
+        return promise
 
     @property
     def promises(self) -> Bools:
@@ -143,16 +144,18 @@ class Tangent(NamedTuple):
 
     def step(self, along: Array) -> Array:
         """A step of theta from D times it along the right singular vectors, `(S, F)`."""
-        return np.einsum("sk,skf->sf", along, self.vt) / self.d
+        step: Array = np.einsum("sk,skf->sf", along, self.vt) / self.d
+        return step
 
     def undetermined(self) -> Bools:
         """Which parameters these data leave open, alone or together with others, `(S, F)`."""
         shares = np.where(self.determined[..., None], 0.0, self.vt)
-        return (np.abs(shares).max(axis=-2) > 0.1) & ~self.held
+        open_: Bools = (np.abs(shares).max(axis=-2) > 0.1) & ~self.held
+        return open_
 
     def select(self, rows: NDArray[np.intp] | Bools) -> "Tangent":
         """The same of some of the series."""
-        return Tangent(*(values[rows] for values in self))
+        return Tangent(*(values[rows] for values in self))  # type: ignore[arg-type]  # floats and truths alike
 
 
 def tangent(
@@ -167,7 +170,7 @@ def tangent(
         known: residuals and Jacobian there, where they are known.
     """
     residuals, jac = known or problem.linearize(theta)
-    finite = np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
+    finite: Bools = np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
     if not finite.all():
         residuals = np.where(finite[:, None], residuals, 0.0)
         jac = np.where(finite[:, None, None], jac, 0.0)
@@ -199,7 +202,8 @@ def factor(at: Tangent) -> Tangent:
 
 def norm(values: Array) -> Array:
     """Euclidean length along the last axis."""
-    return np.sqrt(np.einsum("...f,...f->...", values, values))
+    length: Array = np.sqrt(np.einsum("...f,...f->...", values, values))
+    return length
 
 
 def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:

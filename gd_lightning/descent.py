@@ -73,7 +73,7 @@ class Stepper(Protocol):
 class Scheduler(Protocol):
     """What changes the learning rate from step to step."""
 
-    def step(self) -> object: ...
+    def step(self, *metrics: Any) -> object: ...
 
 
 def descend(

@@ -165,7 +165,7 @@ def choose_lr(
     return float(lr)
 
 
-def make_scheduler(scheduler: Callable[[Optimizer], Scheduler] | None, rule: Optimizer) -> Scheduler | None:
+def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer) -> Scheduler | None:
     """What changes the learning rate of a rule from step to step, where it is wanted.
 
     Raises:
@@ -176,7 +176,7 @@ def make_scheduler(scheduler: Callable[[Optimizer], Scheduler] | None, rule: Opt
     if isinstance(rule, LevenbergMarquardt):
         raise InputError("scheduler: LevenbergMarquardt has no learning rate to change; leave the scheduler out")
     try:
-        made = scheduler(rule)
+        made: Scheduler = scheduler(rule)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"scheduler: {error}") from None
     if not hasattr(made, "step"):
@@ -197,7 +197,7 @@ def fit(
     lr: Any = None,
     steps: int | None = None,
     optimizer: Rule | None = None,
-    scheduler: Callable[[Optimizer], Scheduler] | None = None,
+    scheduler: Callable[[Optimizer], Any] | None = None,
     tolerance: Mapping[str, float] | None = None,
     seed: int = 2021,
     dtype: torch.dtype | None = None,

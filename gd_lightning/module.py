@@ -59,7 +59,8 @@ class CurveFit(LightningModule):
         lr: learning rate, above 0; `auto` for 1 / largest curvature at the start. Unless given, `auto`; but 1e-5, the
             article's, for a function that is linear in its parameters and starts at random or given values.
         optimizer: the update rule: SGD, Momentum, Nesterov, RMSprop, Adam, LevenbergMarquardt, or a class of
-            `torch.optim`.
+            `torch.optim`. SGD unless given; on the command line LevenbergMarquardt, where a table is fitted without
+            start, lr and optimizer.
         scheduler: changes the learning rate after each step: a class of `torch.optim.lr_scheduler`.
         steps_per_epoch: steps taken in one `training_step`, at least 1.
         compile: compile a hundred steps into one call, which makes long runs about twenty times faster and needs a C++
@@ -85,7 +86,7 @@ class CurveFit(LightningModule):
         start: str | None = None,
         loss: str = "mse",
         lr: float | Literal["auto"] | dict[str, float] | None = None,
-        optimizer: AnyRule = SGD,
+        optimizer: AnyRule | None = None,
         scheduler: AnyScheduler | None = None,
         steps_per_epoch: int = 1,
         compile: bool = False,
@@ -105,9 +106,8 @@ class CurveFit(LightningModule):
         given_lr = read_lr(lr, self.curve.names)
         self.curve.known_start(init)
         init = None if init is None else {name: float(value) for name, value in init.items()}
-        rule = make_rule(
-            optimizer, self.curve.params, ARTICLE_LR
-        )  # refuse what is wrong now, not when the run has begun
+        # refuse what is wrong now, not when the run has begun
+        rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
         make_scheduler(scheduler, rule)
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
@@ -129,7 +129,7 @@ class CurveFit(LightningModule):
         self.loss_function = make_loss(loss)
         self.given_lr = given_lr
         self.lr: float | Tensor = ARTICLE_LR if given_lr is None or isinstance(given_lr, str) else given_lr
-        self.optimizer_class = optimizer
+        self.optimizer_class: Rule = SGD if optimizer is None else optimizer
         self.scheduler = scheduler
         self.steps_per_epoch = steps_per_epoch
         self.compile_steps = compile

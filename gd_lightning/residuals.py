@@ -101,15 +101,18 @@ class Residuals:
     def sum_of(self, r: Array) -> Array:
         """n times the loss, `(..., S)`, from residuals `(..., S, T)`: the sum of squares, or of a robust measure."""
         if not self.robust:
-            return np.einsum("...t,...t->...", r, r)
+            squares: Array = np.einsum("...t,...t->...", r, r)
+            return squares
         residual = torch.from_numpy(r)
-        return (self.loss_function(residual, torch.zeros_like(residual), None) * r.shape[-1]).numpy()
+        total: Array = (self.loss_function(residual, torch.zeros_like(residual), None) * r.shape[-1]).numpy()
+        return total
 
     def roots_of_weights(self, r: Array) -> Array:
         """Square roots of the points' weights at these residuals, `(S, T)`."""
         weight = weights(self.loss_function, torch.from_numpy(r)).numpy()
         # a residual of zero weighs all in mae; this much more than others is enough, and leaves the numbers finite
-        return np.sqrt(np.minimum(weight, MOST_WEIGHT * np.median(weight, axis=-1, keepdims=True)))
+        roots: Array = np.sqrt(np.minimum(weight, MOST_WEIGHT * np.median(weight, axis=-1, keepdims=True)))
+        return roots
 
     def select(self, chosen: NDArray[np.intp]) -> "Residuals":
         """The same of some of the series, on one leading axis."""

@@ -81,7 +81,7 @@ class FitResult:
     rmse: Any
     rmse_history: list[float]
     steps: int
-    status: str
+    status: Any
     message: str
     seed: int | None
     curve: Curve
@@ -274,8 +274,8 @@ class FitResult:
 
     @property
     def _ended(self) -> str:
-        if not self.points.batch:
-            return str(self.status)
+        if isinstance(self.status, str):
+            return self.status
         found = self.status.flatten().tolist()
         return ", ".join(f"{found.count(one)} {one}" for one in sorted(set(found), key=found.count, reverse=True))
 
