@@ -170,7 +170,7 @@ def tangent(
         known: residuals and Jacobian there, where they are known.
     """
     residuals, jac = known or problem.linearize(theta)
-    finite: Bools = np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
+    finite = np.asarray(np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1)))
     if not finite.all():
         residuals = np.where(finite[:, None], residuals, 0.0)
         jac = np.where(finite[:, None, None], jac, 0.0)
