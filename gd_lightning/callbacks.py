@@ -136,9 +136,7 @@ class PredictionPlots(Callback):
         result = module.result()
         best = result.summary.best_params
         names = None if isinstance(self.landscape, bool) else self.landscape
-        steps = f"{result.steps} step{'s' * (result.steps != 1)}"
-        rate = "" if result.lr is None or isinstance(result.lr, Tensor) else f", lr {float(result.lr):.4g}"
-        title = f"after {steps} of {result.optimizer}{rate}"
+        title = f"after {result.steps} step{'s' * (result.steps != 1)} of {way(result)}"
         points, loss_function = module.points(), module.loss_function
         optimum = module.curve.params.detach().double() if best is None else best
         landscape, parameters = descent_pictures(
@@ -162,7 +160,7 @@ class PredictionPlots(Callback):
         for step, values in sorted(self.frames.items()):
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
             frames.append((after, module.curve.params.new_tensor(values)))
-        title = f"{module.curve.equation}, lr = {module.lr:.4g}"
+        title = f"{module.curve.equation}, {way(module.result())}"
         return strip(module.curve, module.points(), frames, title=title, **self._drawn(module))
 
     def _drawn(self, module: CurveFit) -> dict[str, Any]:
@@ -302,6 +300,12 @@ class RunReport(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("about this run", text, content["steps"])
                 logger.log_hyperparams(hparams, metrics, content["steps"])
+
+
+def way(result: FitResult) -> str:
+    """The update rule, with its learning rate where it has one."""
+    one = result.lr is not None and not (isinstance(result.lr, Tensor) and result.lr.numel() > 1)
+    return f"{result.optimizer}, lr = {float(result.lr):.4g}" if one else result.optimizer
 
 
 def steps_allowed(trainer: Trainer, module: CurveFit) -> int | None:

@@ -3,6 +3,7 @@
 Both read the plain dict of `result.json`, so that neither needs what computed it.
 """
 
+import re
 from statistics import median
 from typing import Any
 
@@ -152,8 +153,8 @@ def card(result: dict[str, Any], command: str, allowed: int | None = None) -> st
     optimizer, rate = result["optimizer"], ""
     if result["lr"] is not None:
         rate = " and many learning rates" if is_batch_of_lr(result) else f" and the learning rate lr = {result['lr']:g}"
-    told = " ".join([*(result["guidance"] or {"sentences": []})["sentences"]])
-    further = " ".join(advice(result, allowed))
+    further = [re.sub(r"^Try: (.*)$", r"Try: `\1`", line) for line in advice(result, allowed)]
+    told = [line for line in (result["guidance"] or {"sentences": []})["sentences"] if line not in further]
     median_of = " (medians over the series)" if batch else ""
     return f"""\
 ## `{result["equation"]}`
@@ -164,9 +165,9 @@ def card(result: dict[str, Any], command: str, allowed: int | None = None) -> st
 |---|---|---|
 {rows}
 
-{further}
+{" ".join(told)}
 
-{told}
+{" ".join(further)}
 
 Made by `{command}` with seed {result["seed"]}.
 
