@@ -109,6 +109,13 @@ class CurveFit(LightningModule):
         # refuse what is wrong now, not when the run has begun
         rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
         make_scheduler(scheduler, rule)
+        if compile and not isinstance(rule, UpdateRule):
+            raise InputError(
+                f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules with a "
+                "learning rate, such as SGD or Adam; compile: false takes any"
+            )
+        if compile and scheduler is not None:
+            raise InputError("compile: a scheduler changes the learning rate between the compiled steps; leave one out")
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
             {
