@@ -44,6 +44,11 @@ EXAMPLES: dict[str, tuple[float, float, list[float]]] = {
     "rational": (0, 10, [1, 2, -0.2, 0.08]),
 }
 
+# The long run of why-it-stalls.md.
+PATIENCE = (
+    "--model.lr=3e-5 --model.steps_per_epoch=1000 --trainer.max_steps=20000 --trainer.log_every_n_steps=1000".split()
+)
+
 HEAD = """\
 # The families
 
@@ -91,12 +96,12 @@ def draw(name: str) -> bytes:
     return png(fit(name, t, y + noise, start="data", lr="auto", steps=2000).plot())
 
 
-def run(config: str, **pictures: str) -> None:
+def run(config: str, *options: str, command: str = "fit", **pictures: str) -> None:
     """Keep pictures of a configuration's run: their names here, and what the run calls them."""
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "gd_lightning", "fit", "--config", f"configs/{config}.yaml", "--trainer.accelerator=cpu"]
+        typed = ["-m", "gd_lightning", command, "--config", f"configs/{config}.yaml", "--trainer.accelerator=cpu"]
         subprocess.run(
-            [sys.executable, *command, f"--trainer.default_root_dir={folder}"],
+            [sys.executable, *typed, *options, f"--trainer.default_root_dir={folder}"],
             cwd=DOCS.parent,
             check=True,
             stdout=subprocess.DEVNULL,
@@ -106,7 +111,9 @@ def run(config: str, **pictures: str) -> None:
 
 
 if __name__ == "__main__":
-    run("quadratic", film_strip="film_strip")
+    run("quadratic", film_strip="film_strip", landscape="landscape")
+    run("quadratic", *PATIENCE, parameters="parameters")
+    run("quadratic", command="sweep", sweep="sweep")
     run("co2", co2="prediction")
     (DOCS / "functions").mkdir(exist_ok=True)
     for family in EXAMPLES:
