@@ -139,10 +139,10 @@ class Curve(nn.Module):
         return self.function(*columns, *self.demands.tie(values))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Take on the number of series of what is loaded."""
+        """Take on the number of series, and the precision, of what is loaded."""
         for name in ("params", "initial_params"):
             saved = state_dict.get(f"{prefix}{name}")
             if saved is not None:
                 own = getattr(self, name)
-                own.data = own.new_zeros(saved.shape)
+                own.data = torch.zeros_like(saved, device=own.device)
         super()._load_from_state_dict(state_dict, prefix, *rest)

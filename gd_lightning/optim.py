@@ -65,12 +65,12 @@ def _is_number(value: Any) -> bool:
 
 def _check_beta(name: str, beta: float) -> None:
     if not _is_number(beta) or not 0 <= float(beta) < 1:
-        raise InputError(f"{name}: given {beta!r}, expected a number from 0 to below 1, such as 0.9")
+        raise InputError(f"optimizer: {name} is {beta!r}, expected a number from 0 to below 1, such as 0.9")
 
 
 def _check_eps(eps: float) -> None:
     if not _is_number(eps) or not 0 < float(eps) < math.inf:
-        raise InputError(f"eps: given {eps!r}, expected a finite number above 0, such as 1e-8")
+        raise InputError(f"optimizer: eps is {eps!r}, expected a finite number above 0, such as 1e-8")
 
 
 def make_rule(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:

@@ -113,8 +113,8 @@ def test_below_the_limit_an_error_shrinks_and_above_it_grows(function, rule):
     steepest = of_numpy(FAMILIES[function](CENTRED.numpy()))[0]
     limit = told(started(function), Points(CENTRED, CENTRED), rule=make).largest_stable_lr
     assert limit == pytest.approx(factor / steepest, rel=1e-12)
-    below = errors_of(function, make, 0.99 * limit, 500)
-    above = errors_of(function, make, 1.01 * limit, 500)
+    below = errors_of(function, make, 0.99 * limit, 300)
+    above = errors_of(function, make, 1.01 * limit, 300)
     assert below[-20:].norm(dim=-1).max() < 0.5 * below[0].norm()
     assert above[-20:].norm(dim=-1).min() > 2 * above[0].norm()
     assert told(started(function), Points(CENTRED, CENTRED), 0.99 * limit, make).warning() is None
@@ -132,15 +132,14 @@ def test_steps_per_factor_e_are_those_of_a_descent(function, rule, part):
     curve, points = started(function), Points(CENTRED, CENTRED)
     lr = part * told(curve, points, rule=make).largest_stable_lr
     found = told(curve, points, lr, make)
-    # a pair of complex eigenvalues swings, whose highest points in a window tell how it falls
-    steps = int(min(max(20 * found.steps_per_e, 100), 900))
+    steps = int(min(max(20 * found.steps_per_e, 12), 900))
     sizes = errors_of(function, make, lr, steps).norm(dim=-1)
-    window = max(steps // 5, 20)
-    late, early = sizes[-window:].max(), sizes[-2 * window : -window].max()
-    if late > 1e-12 * sizes[0]:
-        assert window / math.log(early / late) == pytest.approx(found.steps_per_e, rel=0.15)
-    else:  # at rounding before it could be measured
-        assert found.steps_per_e < steps / 20
+    window = steps // 5
+    if steps == 900:  # too few to forget the start; so slow a direction does not swing
+        assert window / math.log(sizes[-window] / sizes[-1]) == pytest.approx(found.steps_per_e, rel=0.05)
+    else:  # the first of the last points is the highest, or next to it where the error swings
+        fallen = math.log(sizes[0] / sizes[-window:].max())
+        assert (steps - window) / fallen == pytest.approx(found.steps_per_e, rel=0.2)
 
 
 @pytest.mark.parametrize("function", FAMILIES)

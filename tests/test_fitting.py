@@ -3,7 +3,8 @@ import pytest
 import torch
 
 import gd_lightning
-from gd_lightning import FitResult, InputError, fit
+from gd_lightning import SGD, FitResult, InputError, fit
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 
 
 def as_list(values):
@@ -26,7 +27,7 @@ def test_the_article_from_lists_arrays_and_tensors(article, make, capsys):
 
 
 def test_whole_numbers_for_t(article):
-    result = fit("quadratic", range(20), article.y, init=article.init)
+    result = fit("quadratic", range(20), article.y, init=article.init, lr=1e-5)
     assert result.rmse_history == article.rmse
 
 
@@ -34,23 +35,52 @@ def test_a_callable_fits_like_the_family_of_the_same_equation(article):
     def parabola(t, a, b, c):
         return a * t**2 + b * t + c
 
-    assert fit(parabola, article.t, article.y, init=article.init).rmse_history == article.rmse
+    assert fit(parabola, article.t, article.y, init=article.init, lr=1e-5).rmse_history == article.rmse
 
 
 def test_double_precision_on_request_and_from_a_double_tensor(article):
-    by_request = fit("quadratic", article.t, article.y, init=article.init, dtype=torch.float64)
-    by_tensor = fit("quadratic", article.t, article.y.double(), init=article.init)
+    by_request = fit("quadratic", article.t, article.y, init=article.init, lr=1e-5, dtype=torch.float64)
+    by_tensor = fit("quadratic", article.t, article.y.double(), init=article.init, lr=1e-5)
     assert by_request.parameters == by_tensor.parameters
     assert by_request.predict([1.0]).dtype == torch.float64
     assert by_request.rmse_history == pytest.approx(article.rmse, rel=1e-6)
     assert by_request.rmse_history != article.rmse
 
 
+def test_the_precision_where_none_is_given(article):
+    """Double for Levenberg-Marquardt, which ends where rounding does; the article's for gradient descent."""
+    assert fit("quadratic", article.t, article.y).targets.dtype == torch.float64
+    assert fit("quadratic", article.t, article.y, lr=1e-5).targets.dtype == torch.float32
+    assert fit("quadratic", article.t, article.y, dtype=torch.float32).targets.dtype == torch.float32
+
+
+def test_unless_asked_it_takes_the_step_to_least_squares(article):
+    best = np.polyfit(article.t.double().numpy(), article.y.double().numpy(), 2)
+    for given in ({}, {"init": article.init}, {"optimizer": LevenbergMarquardt}):
+        result = fit("quadratic", article.t, article.y, **given)
+        assert list(result.parameters.values()) == pytest.approx(best, rel=1e-11)
+        assert (result.status, result.optimizer, result.lr) == ("converged", "LevenbergMarquardt", None)
+        assert result.steps <= 3
+    assert result.rmse == pytest.approx(1.4673, abs=1e-4)
+
+
+def test_a_learning_rate_or_a_rule_asks_for_gradient_descent(article):
+    for given in ({"lr": 1e-5}, {"optimizer": SGD}, {"lr": 1e-5, "optimizer": SGD}):
+        result = fit("quadratic", article.t, article.y, init=article.init, **given)
+        assert result.rmse_history == article.rmse
+        assert (result.status, result.optimizer, result.lr) == ("step limit", "SGD", 1e-5)
+
+
 def test_it_reaches_least_squares(article):
-    t = (article.t - 9.5) / 5.9
-    result = fit("quadratic", t, article.y.double(), lr=0.3, steps=2000)
-    best = np.polyfit(t.double().numpy(), article.y.double().numpy(), 2)
-    assert list(result.parameters.values()) == pytest.approx(best, rel=1e-9)
+    t, y = (article.t - 9.5) / 5.9, article.y.double()
+    best = np.polyfit(t.double().numpy(), y.numpy(), 2)
+    to_the_end = fit("quadratic", t, y, lr=0.3, steps=2000, tolerance={"loss": 0, "step": 0})
+    assert list(to_the_end.parameters.values()) == pytest.approx(best, rel=1e-9)
+    result = fit("quadratic", t, y, lr=0.3, steps=2000)
+    assert result.status == "converged"
+    assert result.steps < 100
+    assert list(result.parameters.values()) == pytest.approx(best, rel=1e-5)
+    assert result.rmse == pytest.approx(to_the_end.rmse, rel=1e-10)
 
 
 def test_any_optimizer_of_torch(article):
@@ -60,21 +90,23 @@ def test_any_optimizer_of_torch(article):
 
 
 def test_start_is_random_and_seeded_and_in_part_given(article):
-    one, same = (fit("quadratic", article.t, article.y, seed=1) for _ in range(2))
-    other = fit("quadratic", article.t, article.y, seed=2)
-    part = fit("quadratic", article.t, article.y, seed=1, init={"b": 4})
+    one, same = (fit("quadratic", article.t, article.y, seed=1, lr=1e-5) for _ in range(2))
+    other = fit("quadratic", article.t, article.y, seed=2, lr=1e-5)
+    part = fit("quadratic", article.t, article.y, seed=1, init={"b": 4}, lr=1e-5)
     assert one.initial_parameters == same.initial_parameters
     assert one.initial_parameters != other.initial_parameters
     assert part.initial_parameters == {**one.initial_parameters, "b": 4}
+    assert fit("quadratic", article.t, article.y, seed=1).initial_parameters == one.initial_parameters
 
 
 def test_the_global_generator_is_neither_read_nor_moved(article):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    one = fit("quadratic", article.t, article.y)
+    one, descended = (fit("quadratic", article.t, article.y, lr=lr) for lr in (None, 1e-5))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(6)
     assert fit("quadratic", article.t, article.y).parameters == one.parameters
+    assert fit("quadratic", article.t, article.y, lr=1e-5).parameters == descended.parameters
 
 
 def test_divergence_is_a_status_not_a_number(article):
@@ -91,7 +123,13 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"lr": -1}, "lr: given -1, expected a finite number above 0"),
         ({"lr": float("nan")}, "lr: given nan"),
         ({"lr": "fast"}, "lr: given 'fast'"),
-        ({"lr": [1]}, r"lr: given \[1\]"),
+        ({"lr": [1, 2]}, r"lr: given shape \(2,\), expected \(3,\) for each parameter"),
+        ({"lr": [1, 2, 0]}, r"lr: lr\[2\] is 0, expected a finite number above 0"),
+        ({"lr": {"a": 1}}, "lr: b, c has none; expected one for each of a, b, c"),
+        ({"lr": {"a": 1, "b": 1, "c": 1, "d": 1}}, "lr: there is no parameter 'd'"),
+        ({"lr": 1e-5, "optimizer": LevenbergMarquardt}, "lr: given 1e-05, and LevenbergMarquardt takes none"),
+        ({"tolerance": {"los": 1}}, "tolerance: given 'los'; did you mean 'loss'"),
+        ({"tolerance": {"loss": -1}}, "tolerance: loss is -1, expected a number of at least 0"),
         ({"init": 3}, "init: given 3, expected values by name, such as {'a': 1}"),
         ({"init": {"a": "x"}}, "init: a is 'x', expected a finite number"),
         ({"seed": "x"}, "seed: given 'x', expected a whole number of at least 0"),
@@ -103,7 +141,9 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"init": {"z": 1}}, "init: quadratic has no parameter 'z'; choose from a, b, c"),
         ({"init": {"a": float("inf")}}, "init: a is inf, expected a finite number"),
         ({"t": [1, 2, 3]}, r"t has shape \(3,\) and y has shape \(4,\)"),
-        ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan in torch.float32"),
+        ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan in torch.float64"),
+        ({"t": [1, 2, float("nan"), 4], "lr": 1}, "t: point 3 of 4 is nan in torch.float32"),
+        ({"y": [1, 2, 3, 1e300], "lr": 1}, "y: point 4 of 4 is inf in torch.float32"),
         ({"y": [1, 2, 3, float("inf")]}, "y: point 4 of 4 is inf"),
         ({"t": [1], "y": [1]}, "the series has 1 point, expected at least 3"),
         ({"t": [], "y": []}, "the series has 0 points"),
@@ -127,18 +167,20 @@ def test_numbers_of_numpy_are_numbers(article):
 def test_the_data_are_copied_and_may_be_read_only(article):
     y = article.y.numpy().copy()
     y.setflags(write=False)
-    result = fit("quadratic", article.t, y, init=article.init)
+    result = fit("quadratic", article.t, y, init=article.init, lr=1e-5)
     assert result.rmse_history == article.rmse
-    mine = article.y.clone()
-    result = fit("quadratic", article.t, mine)
-    mine[:] = 0
-    assert torch.equal(result.targets, article.y)
+    for lr in (None, 1e-5):
+        mine = article.y.clone()
+        result = fit("quadratic", article.t, mine, lr=lr)
+        mine[:] = 0
+        assert torch.equal(result.targets.float(), article.y)
 
 
 def test_a_list_in_double_precision_is_not_rounded_on_the_way():
-    result = fit("linear", [0.1, 0.2], [0.3, 0.4], dtype=torch.float64)
-    assert result.t.tolist() == [0.1, 0.2]
-    assert result.targets.tolist() == [0.3, 0.4]
+    for given in ({}, {"dtype": torch.float64, "lr": 1e-5}):
+        result = fit("linear", [0.1, 0.2], [0.3, 0.4], **given)
+        assert result.t.tolist() == [0.1, 0.2]
+        assert result.targets.tolist() == [0.3, 0.4]
 
 
 @pytest.mark.parametrize(
@@ -150,7 +192,7 @@ def test_functions_that_cannot_be_fitted(function):
 
 
 def test_an_array_that_runs_backwards(article):
-    result = fit("quadratic", np.arange(20.0)[::-1], article.y.numpy()[::-1], init=article.init)
+    result = fit("quadratic", np.arange(20.0)[::-1], article.y.numpy()[::-1], init=article.init, lr=1e-5)
     assert result.rmse_history == pytest.approx(article.rmse, rel=1e-6)
 
 

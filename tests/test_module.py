@@ -10,6 +10,7 @@ from torch.nn.functional import mse_loss
 from torch.utils.data import DataLoader, TensorDataset
 
 from gd_lightning import CurveFit, InputError, NoisySeries, Table, fit
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 
 
 def train(module, data=None, logger=False, callbacks=(), checkpointing=False, ckpt_path=None, **limits):
@@ -110,13 +111,25 @@ def test_five_and_five_steps_are_ten(tmp_path, k):
     assert then.result().to_dict() == straight.result().to_dict()
 
 
-@pytest.mark.parametrize("rule", [Momentum, torch.optim.Adam])
-def test_the_state_of_the_rule_is_resumed_too(tmp_path, rule):
-    straight, first, then = (CurveFit(optimizer=rule, lr=1e-6) for _ in range(3))
-    train(straight, max_epochs=10)
-    train(first, max_epochs=5).save_checkpoint(tmp_path / "five.ckpt")
-    train(then, max_epochs=10, ckpt_path=tmp_path / "five.ckpt")
+@pytest.mark.parametrize("precision", ["32-true", "64-true"])
+@pytest.mark.parametrize(
+    ("rule", "given"),
+    [
+        (Momentum, {"lr": 1e-6}),
+        (torch.optim.Adam, {"lr": 1e-6}),
+        (LevenbergMarquardt, {"function": "a*exp(-t/tau) + c", "init": {"a": 1, "tau": 3, "c": 0}}),
+    ],
+)
+def test_the_state_of_the_rule_is_resumed_too(tmp_path, rule, given, precision):
+    straight, first, then = (CurveFit(optimizer=rule, **given) for _ in range(3))
+    train(straight, max_epochs=10, precision=precision)
+    train(first, max_epochs=5, precision=precision).save_checkpoint(tmp_path / "five.ckpt")
+    train(then, max_epochs=10, precision=precision, ckpt_path=tmp_path / "five.ckpt")
     assert then.result().to_dict() == straight.result().to_dict()
+    kept = torch.load(tmp_path / "five.ckpt", weights_only=True)["state_dict"]["curve.params"]
+    again = CurveFit(optimizer=rule, **given)
+    again.load_state_dict({"curve.params": kept}, strict=False)
+    assert torch.equal(again.curve.params, kept)
 
 
 def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
@@ -132,6 +145,7 @@ def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
         "lr": None,
         "steps_per_epoch": 1,
         "predictors": None,
+        "compile": False,
     }
     again = CurveFit.load_from_checkpoint(tmp_path / "one.ckpt")
     assert torch.equal(again.curve.params, module.curve.params)
@@ -188,7 +202,7 @@ def test_double_precision_through_the_trainer(tmp_path, article):
     path.write_text("t,y\n" + rows)
     module = CurveFit(init=article.init)
     train(module, data=Table(path=str(path), t="t", y="y"), max_epochs=10, precision="64-true")
-    double = fit("quadratic", article.t, article.y, init=article.init, dtype=torch.float64)
+    double = fit("quadratic", article.t, article.y, init=article.init, lr=1e-5, dtype=torch.float64)
     assert module.result().rmse_history == pytest.approx(double.rmse_history, rel=1e-14)
 
 
@@ -229,7 +243,10 @@ def test_the_article_on_a_gpu(article):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_fit_in_python_on_a_gpu(article):
-    result = fit("quadratic", article.t, article.y.cuda(), init=article.init)
+    result = fit("quadratic", article.t, article.y.cuda(), init=article.init, lr=1e-5)
     assert result.rmse_history == pytest.approx(article.rmse, abs=1e-6)
     assert result.predict([0.0]).device.type == "cuda"
     assert result.plot().axes
+    best = fit("quadratic", article.t, article.y.cuda(), init=article.init)
+    assert best.parameters == pytest.approx(fit("quadratic", article.t, article.y).parameters, rel=1e-9)
+    assert best.predict([0.0]).device.type == "cuda"

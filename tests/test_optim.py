@@ -322,14 +322,14 @@ def test_groups_with_learning_rates_of_their_own():
 @pytest.mark.parametrize(
     ("rule", "numbers", "message"),
     [
-        (Momentum, {"beta": 1}, "beta: given 1, expected a number from 0 to below 1"),
-        (Nesterov, {"beta": -0.1}, "beta: given -0.1"),
-        (RMSprop, {"beta": math.nan}, "beta: given nan"),
-        (RMSprop, {"eps": 0.0}, "eps: given 0.0, expected a finite number above 0, such as 1e-8"),
-        (Adam, {"beta1": "x"}, "beta1: given 'x'"),
-        (Adam, {"beta2": 1.5}, "beta2: given 1.5"),
-        (Adam, {"eps": math.inf}, "eps: given inf"),
-        (Adam, {"eps": True}, "eps: given True"),
+        (Momentum, {"beta": 1}, "optimizer: beta is 1, expected a number from 0 to below 1"),
+        (Nesterov, {"beta": -0.1}, "optimizer: beta is -0.1"),
+        (RMSprop, {"beta": math.nan}, "optimizer: beta is nan"),
+        (RMSprop, {"eps": 0.0}, "optimizer: eps is 0.0, expected a finite number above 0, such as 1e-8"),
+        (Adam, {"beta1": "x"}, "optimizer: beta1 is 'x'"),
+        (Adam, {"beta2": 1.5}, "optimizer: beta2 is 1.5"),
+        (Adam, {"eps": math.inf}, "optimizer: eps is inf"),
+        (Adam, {"eps": True}, "optimizer: eps is True"),
     ],
 )
 def test_numbers_of_a_rule_that_are_out_of_range(rule, numbers, message):

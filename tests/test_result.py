@@ -9,7 +9,7 @@ from gd_lightning import fit
 
 @pytest.fixture
 def result(article):
-    return fit("quadratic", article.t, article.y, init=article.init)
+    return fit("quadratic", article.t, article.y, init=article.init, lr=1e-5)
 
 
 def test_predict_is_the_function_at_the_parameters(result, article):
@@ -25,7 +25,7 @@ def test_predict_is_the_function_at_the_parameters(result, article):
 def test_rmse_belongs_to_the_parameters(result, article):
     loss = ((result.predict(article.t) - article.y) ** 2).mean().item()
     assert result.rmse == loss**0.5
-    longer = fit("quadratic", article.t, article.y, init=article.init, steps=11)
+    longer = fit("quadratic", article.t, article.y, init=article.init, lr=1e-5, steps=11)
     assert longer.rmse_history[10] == result.rmse
 
 
@@ -46,8 +46,10 @@ def test_json_has_the_promised_keys(result, article, tmp_path):
     assert {"python", "lightning", "torchmetrics", "gd-lightning"} <= set(content["versions"])
 
 
-def test_a_start_without_finite_loss_has_no_number_for_rmse(article, tmp_path):
-    result = fit("quadratic", article.t, article.y, init={"a": 1e30})
+@pytest.mark.parametrize(("start", "lr"), [(1e30, 1e-5), (1e300, None)])
+def test_a_start_without_finite_loss_has_no_number_for_rmse(article, tmp_path, start, lr):
+    result = fit("quadratic", article.t, article.y, init={"a": start}, lr=lr)
+    assert result.status == "diverged"
     assert not math.isfinite(result.rmse)
     result.write_json(tmp_path / "result.json")
     assert json.loads((tmp_path / "result.json").read_text())["rmse"] is None
