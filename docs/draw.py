@@ -45,9 +45,12 @@ EXAMPLES: dict[str, tuple[float, float, list[float]]] = {
 }
 
 # The long run of why-it-stalls.md.
-PATIENCE = (
-    ["--model.lr=3e-5", "--model.steps_per_epoch=1000", "--trainer.max_steps=20000", "--trainer.log_every_n_steps=1000"]
-)
+PATIENCE = [
+    "--model.lr=3e-5",
+    "--model.steps_per_epoch=1000",
+    "--trainer.max_steps=20000",
+    "--trainer.log_every_n_steps=1000",
+]
 
 HEAD = """\
 # The families

@@ -221,8 +221,8 @@ def fit(
             `"data"` at the function's guess from the data or, without one, at the best of many random starts. Unless
             given, a function that is linear in its parameters starts at random, any other from the data.
         loss: "mse", "mae", "huber" or "cauchy"; "huber(2.5)" sets the scale of the last two.
-        lr: learning rate, above 0; `"auto"` for the best fixed one of the rule, 2 / (largest + smallest curvature) for plain
-            gradient descent, where the function is linear in its parameters, and otherwise for 1 / largest curvature,
+        lr: learning rate, above 0; `"auto"` for the best fixed one of the rule where the function is linear in its
+            parameters, 2 / (largest + smallest curvature) for plain descent, and otherwise 1 / largest curvature,
             found anew as it changes; by name one for each parameter, or one for each series. Unless given, "auto"; but
             1e-5, the article's, for a function that is linear in its parameters and starts at random or given values.
         steps: number of steps at most; unless given 10,000 of Levenberg-Marquardt and the article's 10 of others.

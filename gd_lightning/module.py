@@ -56,8 +56,8 @@ class CurveFit(LightningModule):
             given, a function that is linear in its parameters starts at random, any other from the data; on the command
             line every function does that is fitted to a table without start and lr.
         loss: mse, mae, huber or cauchy; `huber(2.5)` sets the scale of the last two. With sigma each is weighted.
-        lr: learning rate, above 0; `auto` for the best fixed one of the rule, 2 / (largest + smallest curvature) for plain
-            gradient descent, where the function is linear in its parameters, and otherwise for 1 / largest curvature,
+        lr: learning rate, above 0; `auto` for the best fixed one of the rule where the function is linear in its
+            parameters, 2 / (largest + smallest curvature) for plain descent, and otherwise 1 / largest curvature,
             found anew as it changes; by name one for each parameter. Unless given, `auto`; but
             1e-5, the article's, for a function that is linear in its parameters and starts at random or given values.
         optimizer: the update rule: SGD, Momentum, Nesterov, RMSprop, Adam, LevenbergMarquardt, or a class of
