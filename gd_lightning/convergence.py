@@ -16,6 +16,7 @@ __all__ = [
     "CONVERGED",
     "DIVERGED",
     "EPS",
+    "RANK",
     "SINGULAR",
     "STEP_LIMIT",
     "STOPPED",
@@ -24,7 +25,6 @@ __all__ = [
     "Tangent",
     "Tolerance",
     "Verdict",
-    "factor",
     "judge",
     "norm",
     "tangent",
@@ -64,7 +64,7 @@ class Tolerance(NamedTuple):
 
     @classmethod
     def of(cls, dtype: torch.dtype, given: Mapping[str, float] | None = None) -> "Tolerance":
-        """What a precision allows, but for what is given.
+        """What a precision allows, but for what is given; gradient and step go with the loss where they are not.
 
         Raises:
             InputError: there is none of a name, or it is no number of at least 0.
@@ -74,7 +74,7 @@ class Tolerance(NamedTuple):
                 raise InputError(f"tolerance: given {name!r}; {suggest(name, cls._fields)}")
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
                 raise InputError(f"tolerance: {name} is {value!r}, expected a number of at least 0")
-        loss = 1e-10 if dtype == torch.float64 else 1e-6
+        loss = (given or {}).get("loss", 1e-10 if dtype == torch.float64 else 1e-6)
         return cls(**{"loss": loss, "gradient": loss**0.5, "step": loss / 10, **(given or {})})
 
 
@@ -97,7 +97,7 @@ class Tangent(NamedTuple):
         jac: their Jacobian J, likewise weighted, `(S, T, F)`; columns of parameters that a bound holds are 0.
         scale: the largest norms that J's columns have had, `(S, F)`.
         held: which parameters are at a bound that the loss pulls beyond, `(S, F)`.
-        finite: whether residuals and Jacobian are finite, `(S,)`.
+        finite: whether residuals, Jacobian and the sums of their squares are finite, `(S,)`; else `r` and `jac` are 0.
         s: singular values of K, largest first, `(S, F)`.
         vt: right singular vectors as rows, `(S, F, F)`.
         along: r along the left singular vectors, U'r, `(S, F)`; 0 where the singular value is rounding.
@@ -147,10 +147,15 @@ class Tangent(NamedTuple):
         step: Array = np.einsum("sk,skf->sf", along, self.vt) / self.d
         return step
 
-    def undetermined(self) -> Bools:
-        """Which parameters these data leave open, alone or together with others, `(S, F)`."""
+    def undetermined(self, problem: Residuals) -> Bools:
+        """Which parameters these data leave open, alone or together with others, `(S, F)`.
+
+        Also those that could double without moving a prediction by more than rounding.
+        """
         shares = np.where(self.determined[..., None], 0.0, self.vt)
-        open_: Bools = (np.abs(shares).max(axis=-2) > 0.1) & ~self.held
+        norms = np.sqrt(np.einsum("stf,stf->sf", self.jac, self.jac))
+        faint = norms * np.maximum(np.abs(self.theta), 1.0) <= EPS * problem.size_of_targets[:, None]
+        open_: Bools = ((np.abs(shares).max(axis=-2) > 0.1) | faint) & ~self.held
         return open_
 
     def select(self, rows: NDArray[np.intp] | Bools) -> "Tangent":
@@ -170,14 +175,17 @@ def tangent(
         known: residuals and Jacobian there, where they are known.
     """
     residuals, jac = known or problem.linearize(theta)
-    finite = np.asarray(np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1)))
+    r = residuals
+    with np.errstate(all="ignore"):  # where they are finite, their squares may still overflow
+        squares = np.einsum("st,st->s", r, r) + np.einsum("stf,stf->s", jac, jac)
+        finite = np.asarray(np.isfinite(problem.sum_of(r)) & np.isfinite(squares))
     if not finite.all():
-        residuals = np.where(finite[:, None], residuals, 0.0)
+        r = np.where(finite[:, None], residuals, 0.0)
         jac = np.where(finite[:, None, None], jac, 0.0)
-    total, r = problem.sum_of(residuals), residuals
+    total = problem.sum_of(r)
     if problem.robust:
-        roots = problem.roots_of_weights(residuals)
-        r, jac = roots * residuals, roots[..., None] * jac
+        roots = problem.roots_of_weights(r)
+        r, jac = roots * r, roots[..., None] * jac
     held = np.zeros(theta.shape, dtype=bool)
     if problem.bounded:
         slope = np.einsum("stf,st->sf", jac, r)
@@ -187,17 +195,11 @@ def tangent(
     size = np.sqrt(total)
     # each residual errs by EPS times its prediction, and by EPS times what each parameter adds to it
     err = EPS * (problem.size_of_targets + size + np.einsum("sf,sf->s", norms, np.abs(theta)))
-    rounding = 4 * size * err
+    rounding = 4 * size * np.where(finite, err, 0.0)
     scale = norms if scale is None else np.maximum(scale, norms)
-    nothing = np.empty((len(theta), 0))
-    return factor(Tangent(theta, residuals, total, rounding, r, jac, scale, held, finite, nothing, nothing, nothing))
-
-
-def factor(at: Tangent) -> Tangent:
-    """A tangent with the singular values and vectors of its Jacobian."""
-    u, s, vt = np.linalg.svd(at.jac / at.d[:, None], full_matrices=False)
-    at = at._replace(s=s, vt=vt)
-    return at._replace(along=np.where(at.determined, np.einsum("stk,st->sk", u, at.r), 0.0))
+    u, s, vt = np.linalg.svd(jac / np.where(scale > 0, scale, 1.0)[:, None], full_matrices=False)
+    at = Tangent(theta, residuals, total, rounding, r, jac, scale, held, finite, s, vt, np.einsum("stk,st->sk", u, r))
+    return at._replace(along=np.where(at.determined, at.along, 0.0))
 
 
 def norm(values: Array) -> Array:
@@ -220,7 +222,7 @@ def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
     flat = (at.promise <= tolerance.loss * size) & (cosines <= tolerance.gradient).all(axis=-1)
     still = (np.abs(at.step(at.newton)) <= tolerance.step * np.abs(at.theta)).all(axis=-1)
     converged = at.finite & (flat | still)
-    undetermined = at.undetermined()
+    undetermined = at.undetermined(problem)
     with np.errstate(all="ignore"):
         share = np.nan_to_num(at.promise / size)
     return [

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from gd_lightning.convergence import DIVERGED, EPS, STUCK, Bools, Tangent, Verdict, factor, norm, tangent, verdict
+from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Bools, Tangent, Verdict, norm, tangent, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss
 from gd_lightning.points import Points
@@ -59,7 +59,7 @@ class LevenbergMarquardt(Optimizer):
         self.residuals = np.empty((0, 0))
         self._memory: dict[str, Any] = {}  # of each series; not in `state`, which takes on the parameters' precision
         self._now = self.residuals
-        self._version = -1  # of the parameters, which torch counts up with each change
+        self._written: Tensor | None = None
         self._here: Tangent | None = None
         self._rows: Rows = np.empty(0, dtype=np.intp)
 
@@ -92,7 +92,12 @@ class LevenbergMarquardt(Optimizer):
             if status == RUNNING:
                 found.append(None)
             elif status == LOST:
-                found.append(Verdict(DIVERGED, "the function or its derivative is not finite there; try another start"))
+                found.append(
+                    Verdict(
+                        DIVERGED,
+                        "the function or its derivative is not finite there, or its square is not; try another start",
+                    )
+                )
             elif status == HALTED:
                 found.append(
                     Verdict(
@@ -123,7 +128,7 @@ class LevenbergMarquardt(Optimizer):
             problem: the residuals; their parameters are the optimizer's.
         """
         params = self.param_groups[0]["params"][0]
-        if self._version != params._version:  # somebody else has changed them
+        if self._written is None or not torch.equal(params, self._written):  # somebody else has changed them
             self._memory = self._recall(problem)
         memory = self._memory
         if self._here is None:
@@ -144,7 +149,7 @@ class LevenbergMarquardt(Optimizer):
         if problem.curve.demands.constrained:
             values = problem.curve.demands.project(values)
         params.copy_(values)
-        self._version = params._version
+        self._written = params.detach().clone()
 
     def _recall(self, problem: Residuals) -> dict[str, Any]:
         """What is remembered of each series, or what there is to begin with where the parameters are others now."""
@@ -170,6 +175,9 @@ class LevenbergMarquardt(Optimizer):
         self, problem: Residuals, memory: dict[str, Any], rows: Rows, known: tuple[Array, Array] | None = None
     ) -> None:
         """Look at where some series stand; those that have no more to gain than rounding are brought to the end."""
+        self._rows = rows
+        if not len(rows):
+            return
         here = look(problem, memory, rows, known)
         self._now[rows] = here.residuals
         memory["status"][rows[~here.finite]] = LOST
@@ -180,7 +188,7 @@ class LevenbergMarquardt(Optimizer):
         running = memory["status"][rows] == RUNNING
         self._rows = rows[running]
         if len(polished) and (memory["status"][polished] == RUNNING).any():  # moved on from what was no minimum
-            self._here = look(problem, memory, self._rows)
+            self._arrive(problem, memory, self._rows)
         else:
             self._here = here if running.all() else here.select(running)
 
@@ -192,7 +200,10 @@ def look(problem: Residuals, memory: dict[str, Any], rows: Rows, known: tuple[Ar
     new = np.isnan(memory["radius"][rows])
     if new.any():
         size = norm(here.d * here.theta)
-        memory["radius"][rows[new]] = FIRST_RADIUS * np.where(size > 0, size, 1.0)[new]
+        # where the start is small beside what is wanted, so long a step that its gain can be told from rounding
+        slope = 2 * norm(here.s * here.along)
+        least = np.divide(here.rounding / EXACT, slope, out=np.zeros_like(slope), where=slope > 0)
+        memory["radius"][rows[new]] = np.maximum(FIRST_RADIUS * np.where(size > 0, size, 1.0), least)[new]
     return here
 
 
@@ -209,6 +220,7 @@ def descend(problem: Residuals, at: Tangent, memory: dict[str, Any]) -> tuple[Ar
     """
     trying = np.ones(len(at.theta), dtype=bool)
     memory["length"][:] = norm(at.newton)
+    shortened = np.zeros(len(at.theta), dtype=bool)
     for _ in range(TRIALS):
         tried, length, slope, foretold, full = trial(problem, at, memory["radius"])
         with np.errstate(all="ignore"):
@@ -219,7 +231,8 @@ def descend(problem: Residuals, at: Tangent, memory: dict[str, Any]) -> tuple[Ar
             ratio = np.where(foretold > 0, gained / foretold, -1.0)
         taken = trying & (ratio >= 1e-4)
         # the tangent is the function itself, as far as it was tried: then it may be trusted to the minimum
-        exact = taken & ~full & (np.abs(ratio - 1) <= EXACT)
+        exact = taken & ~full & ~shortened & (np.abs(ratio - 1) <= EXACT)
+        shortened |= ~taken
         taken &= ~exact
         at_once = taken.all()
         radius = trusted(memory["radius"], length, ratio, gained, slope, total >= 100 * at.total, full)
@@ -241,18 +254,18 @@ def trial(problem: Residuals, at: Tangent, radius: Array) -> tuple[Array, Array,
         Where it leads, `(S, F)`; how long D times it is; the slope of half the sum of squares along it; by how much the
         sum of squares should fall; and whether it is the full step, that no radius shortened.
     """
-    along, foretold, full = restricted(at, radius)
+    along, foretold, full, damping = restricted(at, radius)
     tried = at.theta + at.step(along)
     if not problem.bounded:
         return tried, norm(along), np.einsum("sk,sk,sk->s", along, at.s, at.along), foretold, full
-    tried = within_bounds(problem, at, tried, radius)
+    tried = within_bounds(problem, at, tried, damping)
     moved = tried - at.theta
     change = np.einsum("stf,sf->st", at.jac, moved)
     slope = np.einsum("st,st->s", at.r, change)
     return tried, norm(moved * at.d), slope, -2 * slope - np.einsum("st,st->s", change, change), full
 
 
-def restricted(at: Tangent, radius: Array) -> tuple[Array, Array, Bools]:
+def restricted(at: Tangent, radius: Array) -> tuple[Array, Array, Bools, Array]:
     """The step that minimises norm(r + K step) among those no longer than a radius.
 
     Args:
@@ -260,15 +273,16 @@ def restricted(at: Tangent, radius: Array) -> tuple[Array, Array, Bools]:
         radius: the most length, `(S,)`.
 
     Returns:
-        The step along the right singular vectors, `(S, F)`, by how much it should lower the sum of squares, and
-        whether it is the full one.
+        The step along the right singular vectors, `(S, F)`, by how much it should lower the sum of squares, whether it
+        is the full one, and the damping.
     """
     step = newton = at.newton
     length = norm(newton)
     full = length <= 1.1 * radius
+    damping = np.zeros(len(radius))
     if full.all():
-        return newton, at.promise, full
-    square, damping = np.where(at.along != 0, at.s**2, 1.0), np.zeros(len(radius))
+        return newton, at.promise, full, damping
+    square = np.where(at.along != 0, at.s**2, 1.0)
     for _ in range(30):
         # Newton's method for 1/length = 1/radius, which is nearly straight in the damping (Hebden, 1973)
         bend = np.einsum("sf,sf->s", step / (square + damping[:, None]), step)
@@ -279,24 +293,50 @@ def restricted(at: Tangent, radius: Array) -> tuple[Array, Array, Bools]:
         if (full | (np.abs(length - radius) <= 0.1 * radius)).all():
             break
     left = damping[:, None] / (square + damping[:, None])
-    return np.where(full[:, None], newton, step), np.einsum("sf,sf->s", at.along**2, 1 - left**2), full
+    return np.where(full[:, None], newton, step), np.einsum("sf,sf->s", at.along**2, 1 - left**2), full, damping
 
 
-def within_bounds(problem: Residuals, at: Tangent, tried: Array, radius: Array) -> Array:
+def within_bounds(problem: Residuals, at: Tangent, tried: Array, damping: Array) -> Array:
     """A trial in which those that crossed a bound stop at it, and the others make the best of that."""
-    stopped = np.zeros(tried.shape, dtype=bool)
-    for _ in range(tried.shape[-1]):
-        inside = np.clip(tried, problem.low, problem.high)
-        crossed = (inside != tried) & ~stopped
-        if not crossed.any():
-            break
-        stopped |= crossed
-        moved = np.where(stopped, inside - at.theta, 0.0)
-        r = at.r + np.einsum("stf,sf->st", at.jac, moved)
-        rest = factor(at._replace(r=r, jac=np.where(stopped[:, None], 0.0, at.jac)))
-        along, _, _ = restricted(rest, radius)
-        tried = at.theta + np.where(stopped, moved, rest.step(along))
+    tried = tried.copy()
+    for i in np.flatnonzero(((tried < problem.low) | (tried > problem.high)).any(axis=-1)):
+        low, high = (at.d[i] * (bound - at.theta[i]) for bound in (problem.low, problem.high))
+        rows = np.concatenate([at.s[i, :, None] * at.vt[i], damping[i] ** 0.5 * np.eye(len(low))])
+        step = least_between(rows, np.concatenate([-at.along[i], np.zeros(len(low))]), low, high)
+        tried[i] = np.where(
+            step <= low, problem.low, np.where(step >= high, problem.high, at.theta[i] + step / at.d[i])
+        )
     return np.clip(tried, problem.low, problem.high)
+
+
+def least_between(rows: Array, values: Array, low: Array, high: Array) -> Array:
+    """The x between bounds, 0 among them, that minimises norm(rows x - values) (Stark and Parker, 1995).
+
+    Each that meets a bound stays there, and the others go on; once they are at their best, one that is pulled back
+    inside is let go. The norm only falls.
+    """
+    x, free = np.zeros_like(low), np.ones(len(low), dtype=bool)
+    sizes = norm(rows.T)
+    for _ in range(10 * len(low)):
+        goal = x.copy()
+        goal[free] = np.linalg.lstsq(rows[:, free], values - rows[:, ~free] @ x[~free], rcond=RANK)[0]
+        beyond = free & ((goal < low) | (goal > high))
+        if beyond.any():
+            ends = np.where(goal < low, low, high)
+            share = np.divide(ends - x, goal - x, out=np.ones_like(x), where=beyond)
+            first = int(np.argmin(share))
+            x += share[first] * (goal - x)
+            x, free[first] = np.clip(x, low, high), False
+            x[first] = ends[first]
+            continue
+        x = goal
+        rest = values - rows @ x
+        pull = rows.T @ rest
+        inward = ~free & np.where(x <= low, pull > 0, pull < 0) & (np.abs(pull) > 10 * EPS * sizes * norm(values))
+        if not inward.any():
+            break
+        free[np.argmax(np.where(inward, np.abs(pull), 0.0))] = True
+    return x
 
 
 def trusted(
@@ -339,8 +379,8 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
         tried, length, *_ = trial(some, at, endless[: len(rows)])
         with np.errstate(all="ignore"):
             moves = (length < memory["polished"][rows]) & (some.sum_of(some(tried)) <= at.total + at.rounding)
-        # each step is a part of the one before it, so that this much is still to come after this one
-        part = np.clip(np.nan_to_num(length / memory["length"][rows], nan=0.9), 0.1, 0.9)
+            # each step is a part of the one before it, so that this much is still to come after this one
+            part = np.clip(np.nan_to_num(length / memory["length"][rows], nan=0.9), 0.1, 0.9)
         still = (np.abs(tried - at.theta) * (part / (1 - part))[:, None] <= STILL * np.abs(at.theta)).all(axis=-1)
         memory["polished"][rows] = memory["length"][rows] = length
         memory["theta"][rows[moves]] = tried[moves]
@@ -352,25 +392,31 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
             return
         at = look(problem, memory, rows)
         now[rows] = at.residuals
-        if at.promises.any():
-            rows, at = rows[~at.promises], at.select(~at.promises)
+        memory["status"][rows[~at.finite]] = LOST
+        left = ~at.promises & at.finite
+        if not left.all():
+            rows, at = rows[left], at.select(left)
+        if not len(rows):
+            return
     confirm(problem, memory, rows, at)
 
 
 def confirm(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent) -> None:
     """Look a tenth of a standard error up and down each axis of the minimum; where the loss is lower, it is none.
 
-    The gradient also vanishes on a saddle and on a top; from there the descent goes on at the lowest of these places.
+    Along an axis that the data leave open it is a tenth of the parameters. The gradient also vanishes on a saddle and
+    on a top; from there the descent goes on at the lowest of these places.
     """
     memory["status"][rows] = ARRIVED
-    memory["open"][rows], memory["held"][rows] = at.undetermined(), at.held
     some = problem.select(rows)
+    memory["open"][rows], memory["held"][rows] = at.undetermined(some), at.held
     spare = np.maximum(some.points_each - at.determined.sum(axis=-1), 1)
     error = np.sqrt(np.einsum("st,st->s", at.r, at.r) / spare)
-    lengths = 0.1 * error[:, None] * np.divide(1.0, at.s, out=np.zeros_like(at.s), where=at.determined)
-    axes = np.moveaxis(lengths[..., None] * at.vt / at.d[:, None], 1, 0)
-    probes = np.clip(at.theta + np.concatenate([axes, -axes]), problem.low, problem.high)
+    size = norm(at.d * at.theta)
     with np.errstate(all="ignore"):
+        lengths = 0.1 * np.where(at.determined, error[:, None] / at.s, np.where(size > 0, size, 1.0)[:, None])
+        axes = np.moveaxis(lengths[..., None] * at.vt / at.d[:, None] * ~at.held[:, None], 1, 0)
+        probes = np.clip(at.theta + np.concatenate([axes, -axes]), problem.low, problem.high)
         totals = some.sum_of(some(probes))
     best = np.where(np.isnan(totals), np.inf, totals).argmin(axis=0)
     places = np.arange(len(rows))

@@ -111,7 +111,10 @@ class Residuals:
         """Square roots of the points' weights at these residuals, `(S, T)`."""
         weight = weights(self.loss_function, torch.from_numpy(r)).numpy()
         # a residual of zero weighs all in mae; this much more than others is enough, and leaves the numbers finite
-        roots: Array = np.sqrt(np.minimum(weight, MOST_WEIGHT * np.median(weight, axis=-1, keepdims=True)))
+        others = np.where(r == 0, np.nan, weight)
+        others[np.isnan(others).all(axis=-1)] = 1.0
+        with np.errstate(over="ignore"):
+            roots: Array = np.sqrt(np.minimum(weight, MOST_WEIGHT * np.nanmedian(others, axis=-1, keepdims=True)))
         return roots
 
     def select(self, chosen: NDArray[np.intp]) -> "Residuals":
@@ -168,17 +171,32 @@ class Residuals:
         )
 
     def _is_pointwise(self, theta: Array) -> bool:
-        """Whether the prediction at a point depends on that point alone: then both ways give one J'u for any u."""
+        """Whether the prediction at a point depends on that point alone: then both ways give one J'u for any u.
+
+        It is also tried at some distance: a start with zeros may hide how points depend on one another.
+        """
         generator = torch.Generator().manual_seed(0)
         u = torch.randn(self.points.targets.shape, generator=generator, dtype=torch.float64).to(self.base)
+        aside = 0.1 * torch.rand(theta.shape, generator=generator, dtype=torch.float64).numpy()
+        elsewhere = np.clip(theta + aside * np.where(theta == 0, 1.0, theta), self.low, self.high)
         try:
-            jac = self._gradients(*self._predict_apart(theta))
+            apart, apart_elsewhere = (self._gradients(*self._predict_apart(at)) for at in (theta, elsewhere))
         except Exception:  # a function of the user's that takes each parameter as one number
             return False
+        return bool(
+            (self._difference(theta, apart, u) <= 1e-9).all()
+            and not (self._difference(elsewhere, apart_elsewhere, u) > 1e-9).any()  # it need not be finite there
+        )
+
+    def _difference(self, theta: Array, jac: Array, u: Tensor) -> Array:
+        """By how much a Jacobian's J'u is off, beside the sizes of its terms, `(S, F)`."""
         params = self.params(theta).requires_grad_()
         with torch.enable_grad():
             r = self._of(params)
         [expected] = torch.autograd.grad(r, params, u.expand_as(r))
         products = jac * self._array(u)[..., None]
-        difference = products.sum(axis=-2) - expected[..., self.free].reshape(self.count, -1).cpu().numpy()
-        return bool((np.abs(difference) <= 1e-9 * np.abs(products).sum(axis=-2)).all())
+        size = np.abs(products).sum(axis=-2)
+        off = np.abs(products.sum(axis=-2) - expected[..., self.free].reshape(self.count, -1).cpu().numpy())
+        with np.errstate(all="ignore"):
+            difference: Array = np.where(off == 0, 0.0, off / size)
+        return difference
