@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gd_lightning.module import CurveFit
     from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule
     from gd_lightning.result import FitResult
+    from gd_lightning.sweep import SweepResult
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "module": ("CurveFit",),
     "optim": ("SGD", "Adam", "Momentum", "Nesterov", "RMSprop", "UpdateRule"),
     "result": ("FitResult",),
+    "sweep": ("SweepResult",),
 }
 
 __all__ = [
@@ -50,6 +52,7 @@ __all__ = [
     "RunReport",
     "StepProgressBar",
     "Stopping",
+    "SweepResult",
     "Table",
     "UpdateRule",
     "fit",

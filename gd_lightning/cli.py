@@ -1,4 +1,4 @@
-"""The command line: LightningCLI with two commands, fit and predict."""
+"""The command line: LightningCLI with the commands fit, predict and sweep."""
 
 import argparse
 import csv
@@ -22,6 +22,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
 from torch import Tensor
 
 from gd_lightning import checkpoints
@@ -44,6 +45,8 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
+from gd_lightning.sweep import STEPS, compare
+from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
 
 __all__ = ["CommandLine", "run"]
 
@@ -55,6 +58,7 @@ COMMANDS = {
     "functions": "List the families of functions, or show one.",
     "fit": "Fit a curve; without options, the article's ten steps.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
+    "sweep": "Compare many learning rates, starts or update rules in one run.",
 }
 
 
@@ -150,7 +154,7 @@ def fingerprint(data: Series) -> str:
 
 
 class CommandLine(LightningCLI):
-    """fit and predict, from a YAML configuration and options.
+    """fit, predict and sweep, from a YAML configuration and options.
 
     What it adds to LightningCLI: one seed for noise and start, the run's folder under
     `trainer.default_root_dir`, the step or epoch limit that was typed going before the one in the file, and
@@ -195,6 +199,7 @@ class CommandLine(LightningCLI):
         assert commands is not None
         # for the help and for messages: it needs nothing of Lightning, and __main__ runs it
         commands.add_subcommand("functions", Parser(prog="functions"))
+        commands.add_subcommand("sweep", self._sweep_parser())
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 
@@ -217,6 +222,38 @@ class CommandLine(LightningCLI):
                 default=None,
                 help="The CSV file to write; predictions.csv in the folder of the run unless given.",
             )
+        return parser
+
+    def _sweep_parser(self) -> LightningArgumentParser:
+        """What is compared, and the options of fit but for a checkpoint; no method of the Trainer has them."""
+        parser = self.init_parser(
+            description=f"{COMMANDS['sweep']} Takes the options of fit; plots and stopping are not used."
+        )
+        self._add_arguments(parser)
+        given = parser.add_argument_group(
+            "What is compared: one of these; learning rates around the limit unless given"
+        )
+        given.add_argument(
+            "--lrs",
+            type=list[float] | str | None,
+            default=None,
+            help="Learning rates: 1e-6,1e-5,3e-5; or 1e-6:1e-4:30 for thirty from 1e-6 to 1e-4 on a logarithmic scale. "
+            "model.lr is not used then.",
+        )
+        given.add_argument(
+            "--starts",
+            type=int | None,
+            default=None,
+            help="Number of starts: that of fit, and others drawn like it where it is random, else around it.",
+        )
+        given.add_argument(
+            "--rules",
+            type=str | None,
+            default=None,
+            help="Update rules, such as SGD,Momentum,Adam,LevenbergMarquardt,torch.optim.AdamW; each with model.lr, or "
+            "with an lr that suits it where model.lr is auto or null.",
+        )
+        self._subcommand_parsers["sweep"] = parser
         return parser
 
     # parse: typed options, then the checkpoint that is named, then what they leave open
@@ -262,6 +299,9 @@ class CommandLine(LightningCLI):
         self._settle_precision(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
+        if self.config.subcommand == "sweep":
+            self.checkpoint = None
+            return
         named = config.ckpt_path
         path = self._resolve(named, config.trainer.default_root_dir)
         if path is None:
@@ -385,6 +425,9 @@ class CommandLine(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 given.default_root_dir or ".", name="lightning_logs", default_hp_metric=False
             )
+        if self.subcommand == "sweep":
+            self.save_config_callback = None
+            return super().instantiate_trainer(enable_checkpointing=False, enable_progress_bar=False, **kwargs)
         if given.enable_checkpointing is not False and given.logger is not False:
             callbacks.append(LastCheckpoint())
         elif given.enable_checkpointing is None:
@@ -472,6 +515,61 @@ class CommandLine(LightningCLI):
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
         print(f"Wrote {len(rows)} rows to {output}")
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        if subcommand == "sweep":
+            self.sweep()
+        else:
+            super()._run_subcommand(subcommand)
+
+    def sweep(self) -> None:
+        """Compare many learning rates, starts or rules; it needs none of the Trainer's loop."""
+        model, config = self.model, self.config[self.subcommand]
+        self.datamodule.setup("fit")
+        points = self._in_the_precision_of_the_run(self.datamodule.points)
+        check_points(model.curve, points, self.datamodule.predictors)
+        if points.batch:
+            raise InputError(f"data: {describe_batch(points.batch)}; sweep takes one: leave data.series out")
+        if model.scheduler is not None:
+            raise InputError("model.scheduler: sweep compares learning rates that stay; leave the scheduler out")
+        model.curve.to(points.targets.dtype)
+        check_function(model.curve, points)
+        points = points.where(points.present)
+        compares_lrs = config.starts is None and config.rules is None
+        found = compare(
+            model.curve,
+            points,
+            self.datamodule.generator,
+            lrs=read_lrs(config.lrs),
+            starts=config.starts,
+            rules=read_rules(config.rules),
+            init=model.init,
+            start=model.start,
+            loss=model.loss,
+            lr=None if compares_lrs else model.given_lr,
+            steps=self._sweep_steps(config),
+            optimizer=model.optimizer_class,
+            seed=self.datamodule.seed,
+        )
+        folder = run_folder(self.trainer)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = self._parser("sweep").dump(self.config[self.subcommand], skip_none=False)
+            write_whole(folder / "config.yaml", text)
+            write_run(folder, found)
+        console = Console()
+        console.print(sweep_report(found), soft_wrap=True, highlight=False)
+        if folder is not None:
+            console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
+            console.print(f"Next: {tensorboard_command(self.trainer)}", soft_wrap=True, highlight=False)
+
+    def _sweep_steps(self, config: Any) -> int:
+        """The limit that was typed; else that of the configuration, but no fewer than tell learning rates apart."""
+        trainer = config.trainer
+        limits = [trainer.max_steps, trainer.max_epochs * self.model.steps_per_epoch]
+        steps = min((limit for limit in limits if limit >= 0), default=STEPS)
+        typed = self._is_typed("--trainer.max_steps") or self._is_typed("--trainer.max_epochs")
+        return int(steps if typed else max(steps, STEPS))
 
 
 def describe_batch(batch: tuple[int, ...]) -> str:

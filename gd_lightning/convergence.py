@@ -213,17 +213,16 @@ def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
 
     Raises nothing where residuals are not finite: such a series has not converged.
     """
-    at = tangent(problem, problem.theta)
-    size = np.einsum("st,st->s", at.r, at.r)
-    slopes = np.abs(np.einsum("stf,st->sf", at.jac, at.r))
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):  # squares of what diverged
+        at = tangent(problem, problem.theta)
+        size = np.einsum("st,st->s", at.r, at.r)
+        slopes = np.abs(np.einsum("stf,st->sf", at.jac, at.r))
         norms = np.sqrt(np.einsum("stf,stf->sf", at.jac, at.jac))
         cosines = np.nan_to_num(slopes / (norms * np.sqrt(size)[:, None]))
-    flat = (at.promise <= tolerance.loss * size) & (cosines <= tolerance.gradient).all(axis=-1)
-    still = (np.abs(at.step(at.newton)) <= tolerance.step * np.abs(at.theta)).all(axis=-1)
-    converged = at.finite & (flat | still)
-    undetermined = at.undetermined(problem)
-    with np.errstate(all="ignore"):
+        flat = (at.promise <= tolerance.loss * size) & (cosines <= tolerance.gradient).all(axis=-1)
+        still = (np.abs(at.step(at.newton)) <= tolerance.step * np.abs(at.theta)).all(axis=-1)
+        converged = at.finite & np.isfinite(size) & (flat | still)
+        undetermined = at.undetermined(problem)
         share = np.nan_to_num(at.promise / size)
     return [
         verdict(

@@ -84,6 +84,7 @@ def descend(
     sigma: Tensor | None = None,
     loss_function: Loss = mse,
     backward: Callable[[Tensor], None] = Tensor.backward,
+    resting: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step of gradient descent; with `SGD`, params -= lr * d loss / d params, and back within their bounds.
 
@@ -96,6 +97,7 @@ def descend(
         sigma: standard deviations of the data, shape `(*batch, T)`; the points weigh the same without.
         loss_function: `mse` or another of `losses`.
         backward: computes the gradient of a scalar; Lightning's `manual_backward` fits here.
+        resting: series that take no part, shape `(*batch)`; their loss and gradient count as 0.
 
     Returns:
         Predictions `(*batch, T)` and loss `(*batch)`, both from before the step, as the article prints them.
@@ -105,11 +107,15 @@ def descend(
     """
     preds = curve(t)  # predict
     loss = loss_function(preds, targets, sigma)  # loss
+    if resting is not None:
+        loss = loss.masked_fill(resting, 0.0)
     total = loss.sum()
     if not math.isfinite(total.item()) and not torch.isfinite(loss).all():
         raise NonFiniteError("loss", total.item(), ~torch.isfinite(loss))
     backward(total)  # gradient
     gradient = curve.params.grad
+    if gradient is not None and resting is not None:
+        gradient[resting] = 0.0  # which may be 0 * inf
     if gradient is not None and not math.isfinite(gradient.sum().item()) and not torch.isfinite(gradient).all():
         curve.params.grad = None
         raise NonFiniteError("gradient", gradient.sum().item(), ~torch.isfinite(gradient).all(dim=-1))
@@ -182,6 +188,7 @@ class Descent:
         rmse_history: RMSE before each step that was taken.
         loss: the loss before the last step; several series are summed.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
+        seen: predictions `(*batch, T)` and loss `(*batch)` before the last step; none of Levenberg-Marquardt.
         path: steps and the parameters before them, thinned out to some hundred; none of many series.
         finished: whether no series has anything more to gain.
         refresh: finds a learning rate anew, now and then; none where it stays.
@@ -203,11 +210,13 @@ class Descent:
         self.loss = math.nan
         self.first_loss = math.nan
         self.params_before = curve.params.detach().clone()
+        self.seen: tuple[Tensor, Tensor] | None = None
         self.path: list[tuple[int, Tensor]] = []
         self.finished = False
         self.refresh: Callable[[], float] | None = None
         self._verdicts: dict[int, Verdict] = {}  # of the series that have ended
         self._fallen = math.inf
+        self._resting: Tensor | None = None
         self._reason = ""  # why all of them have
         self._stopped = False
         self._next_look = FIRST_LOOK
@@ -299,7 +308,8 @@ class Descent:
         """Loss and RMSE before a step; none where there is no series left to step."""
         while True:
             try:
-                preds, loss = descend(self.curve, optimizer, *points, self.loss_function, backward)
+                self.seen = descend(self.curve, optimizer, *points, self.loss_function, backward, self.resting)
+                preds, loss = self.seen
                 break
             except NonFiniteError as error:
                 self._lose(error, optimizer)
@@ -347,6 +357,8 @@ class Descent:
         lr = optimizer.param_groups[0]["lr"]
         with torch.no_grad():
             loss = self.loss_function(self.curve(points.t), points.targets, points.sigma)
+        if self.resting is not None:
+            loss = loss.masked_fill(self.resting, 0.0)
         lost = ~torch.isfinite(loss)
         if lost.any():
             self._lose(NonFiniteError("loss", loss.sum().item(), lost), optimizer)
@@ -357,8 +369,9 @@ class Descent:
         elif self.rmse_history and loss.sum().item() > self.first_loss * (1 + ROUNDING):
             what = "RMSE" if self.loss_function is mse and points.sigma is None else "loss"
             self._reason = f"{self.message}, and the {what} rose; {self._smaller_lr(lr)}"
-            return
-        if self.tolerance is not None and not self._reason and self.rmse_history:
+            if not points.batch:  # of several series, some may have arrived
+                return
+        if self.tolerance is not None and not (self._stopped or self.finished) and self.rmse_history:
             verdicts = judge(self._residuals(points), self.tolerance)
             self._verdicts = {i: v for i, v in enumerate(verdicts) if v is not None} | self._verdicts
 
@@ -393,6 +406,7 @@ class Descent:
         self._next_look = state_dict["next_look"]
         self._verdicts = {i: Verdict(*verdict) for i, verdict in state_dict["verdicts"].items()}
         self.finished = state_dict["finished"]
+        self._resting = None
 
     def stop(self, message: str) -> None:
         """Record that something from outside ended the descent."""
@@ -411,6 +425,16 @@ class Descent:
         """The status of the one series, or an array of text of shape `(*batch)`."""
         statuses, batch = self.statuses, self.curve.params.shape[:-1]
         return np.array(statuses).reshape(batch) if batch else statuses[0]
+
+    @property
+    def resting(self) -> Tensor | None:
+        """Which series have diverged, and rest where their loss was finite, `(*batch)`; none where all go on."""
+        if self._verdicts and self._resting is None:
+            diverged = [status == DIVERGED for status in self.statuses]
+            if any(diverged):
+                params = self.curve.params
+                self._resting = torch.tensor(diverged, device=params.device).reshape(params.shape[:-1])
+        return self._resting
 
     @property
     def diverged(self) -> bool:
@@ -454,6 +478,7 @@ class Descent:
                 f"{self._smaller_lr(lr)}"
             )
         self._verdicts |= {i: Verdict(DIVERGED, reason) for i in rows}
+        self._resting = None
         self.finished = len(self._verdicts) == len(self.statuses)
 
     def _smaller_lr(self, lr: float | Tensor) -> str:

@@ -22,7 +22,16 @@ from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
-__all__ = ["check_points", "choose_lr", "fit", "make_scheduler", "read_lr"]
+__all__ = [
+    "check_points",
+    "check_seed",
+    "choose_lr",
+    "fit",
+    "make_scheduler",
+    "prepare",
+    "read_lr",
+    "whole_number",
+]
 
 ARTICLE_STEPS = 10
 DOMAINS = {"t > 0": torch.gt, "t >= 0": torch.ge}
@@ -92,7 +101,7 @@ def whole_number(name: str, value: Any, least: int) -> int:
         InputError: it is none, or below the least.
     """
     try:
-        number = operator.index(value)
+        number: int = operator.index(value)
     except TypeError:
         number = least - 1
     if number < least or isinstance(value, bool):
@@ -163,6 +172,45 @@ def choose_lr(
     if isinstance(lr, str):
         return auto_lr(curve, points, loss_function, is_linear(curve, points), rule)
     return float(lr)
+
+
+def check_seed(seed: Any) -> int:
+    """A seed that a generator of torch takes.
+
+    Raises:
+        InputError: it is no whole number from 0 to 2**64 - 1.
+    """
+    number = whole_number("seed", seed, least=0)
+    if number >= 2**64:
+        raise InputError(f"seed: given {number}, expected a whole number below 2**64")
+    return number
+
+
+def prepare(
+    function: str | Function,
+    t: Any,
+    y: Any,
+    sigma: Any,
+    init: Mapping[str, float] | None,
+    parameters: Mapping[str, Any] | None,
+    dtype: torch.dtype | None,
+) -> tuple[Curve, Points, tuple[str, ...]]:
+    """What a user gives, as a curve without a start, the points it is fitted to, and what to write on the axes.
+
+    Arguments and errors are those of `fit`.
+    """
+    resolved = resolve(function)
+    points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
+    if not points.batch and points.sigma is not None and points.targets.dim():
+        points = points.where(points.present)
+    curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
+    curve.known_start(init)
+    check_points(curve, points, predictors)
+    curve.to(device=points.targets.device, dtype=points.targets.dtype)
+    curve.set_params(curve.params.expand(*points.batch, -1))
+    check_function(curve, points)
+    labels = (*(predictors or curve.predictors), y if isinstance(y, str) else getattr(y, "name", None) or "y")
+    return curve, points, tuple(map(str, labels))
 
 
 def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer) -> Scheduler | None:
@@ -250,10 +298,8 @@ def fit(
         >>> round(result.parameters["a"], 3), round(result.parameters["b"], 3)
         (2.0, 1.0)
     """
-    resolved = resolve(function)
-    seed = whole_number("seed", seed, least=0)
-    if seed >= 2**64:
-        raise InputError(f"seed: given {seed}, expected a whole number below 2**64")
+    resolve(function)
+    seed = check_seed(seed)
     check_start(start)
     if optimizer is None:
         optimizer = LevenbergMarquardt if lr is None else SGD
@@ -264,17 +310,8 @@ def fit(
     if least_squares and dtype is None:
         dtype = torch.float64
     loss_function = make_loss(loss)
-    points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
-    if not points.batch and points.sigma is not None and points.targets.dim():
-        points = points.where(points.present)
-    curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
-    curve.known_start(init)
-    check_points(curve, points, predictors)
+    curve, points, labels = prepare(function, t, y, sigma, init, parameters, dtype)
     lr = read_lr(lr, curve.names, points.batch)
-
-    curve.to(device=points.targets.device, dtype=points.targets.dtype)
-    curve.set_params(curve.params.expand(*points.batch, -1))
-    check_function(curve, points)
     trial = make_rule(optimizer, curve.params, ARTICLE_LR)  # refuses what is wrong before the start is looked for
     began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
     rule = (
@@ -295,14 +332,13 @@ def fit(
     while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
         taken += len(seen)
     descent.end(rule, points)
-    labels = (*(predictors or curve.predictors), y if isinstance(y, str) else getattr(y, "name", None) or "y")
     return FitResult.of(
         descent,
         points,
         seed,
         loss=loss,
         start=began,
-        labels=tuple(map(str, labels)),
+        labels=labels,
         optimizer=type(rule).__name__,
         lr=None if least_squares else rule.param_groups[0]["lr"],
         guidance=told,

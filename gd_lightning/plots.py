@@ -4,14 +4,17 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from gd_lightning.drawing import (
     MARGIN,
     NOTHING,
+    OPTIMUM,
     Frame,
     Held,
     HeldPairs,
@@ -21,18 +24,24 @@ from gd_lightning.drawing import (
     as_walk,
     axes_above_residuals,
     blank_figure,
+    count_in_logarithms,
     count_missing,
+    draw_bars,
+    draw_courses,
     draw_landscape,
+    draw_lr_scale,
     draw_observed,
     draw_optimum,
     draw_parameter,
     draw_path,
+    draw_rates,
     draw_series,
     draw_valley,
     drawable,
     fitted_points,
     kept_out_points,
     panels_in_a_row,
+    shades_of,
     write,
 )
 from gd_lightning.landscape import Landscape
@@ -48,6 +57,7 @@ __all__ = [
     "png",
     "prediction_figure",
     "series_grid",
+    "sweep_figure",
     "worst_median_best",
 ]
 
@@ -329,6 +339,77 @@ def path_figure(
     write(figure.suptitle(""), title, width)
     add_legend(figure, figure.axes, 0)
     return figure
+
+
+def sweep_figure(
+    labels: Sequence[str],
+    history: Tensor,
+    *,
+    lrs: Sequence[float] | None = None,
+    limit: tuple[str, float] | None = None,
+    reachable: float = math.nan,
+    title: str = "",
+) -> Figure:
+    """A sweep: RMSE against the step, a line for each member, and beside it where each has come to.
+
+    What diverges is dashed and ends in a cross; it may leave the picture, whose top is ten times the first RMSE.
+
+    Args:
+        labels: names of K members.
+        history: RMSE of each after so many steps, shape `(K, S + 1)`; nan where it has diverged.
+        lrs: learning rate of each, where it is they that differ: the last RMSE stands against them then, otherwise in a
+            row for each member.
+        limit: name and value of the largest stable learning rate, an upright line.
+        reachable: the lowest RMSE there could be; not drawn where it is not finite.
+        title: text above the picture.
+
+    Returns:
+        A figure that nobody else holds: the courses are its first axes, the last RMSE are its second.
+    """
+    rmse = history.detach().cpu().double().numpy()
+    last = rmse[:, -1]
+    best = min((i for i in range(len(last)) if math.isfinite(last[i])), key=lambda i: float(last[i]), default=None)
+    colors = shades_of(len(labels), lrs)
+    figure = blank_figure(10, 4.5)
+    courses, ends = figure.subplots(1, 2, sharey=lrs is not None, width_ratios=(1.15, 1) if lrs is not None else (1, 1))
+    bounds = _rmse_bounds(rmse, reachable)
+    draw_courses(courses, rmse, colors)
+    count_in_logarithms(courses.yaxis, *bounds)
+    green = {"color": OPTIMUM, "linewidth": 1.5, "linestyle": ":", "label": f"best fit: {reachable:.4g}"}
+    if lrs is not None:
+        draw_lr_scale(courses, lrs)
+        draw_rates(ends, np.array(lrs), last, colors, limit, best)
+        ends.yaxis.set_tick_params(labelleft=False)
+        write(ends.xaxis.label, "lr", 3)
+        lines = [courses.axhline, ends.axhline]
+    else:
+        count_in_logarithms(ends.xaxis, bounds[0], _rmse_bounds(rmse[:, -1:], reachable)[1])
+        draw_bars(ends, last, colors, labels)
+        write(ends.xaxis.label, "RMSE", 3)
+        lines = [courses.axhline, ends.axvline]
+    for line in lines if math.isfinite(reachable) else []:
+        line(reachable, zorder=1.2, **green)
+    write(courses.xaxis.label, "step", 3)
+    write(courses.yaxis.label, "RMSE", 3)
+    write(ends.title, f"after {rmse.shape[1] - 1:,} step{'s' * (rmse.shape[1] != 2)}", 4)
+    ends.title.set_fontsize("medium")
+    write(figure.suptitle(""), title, 10)
+    add_legend(figure, [courses, ends], 0)
+    return figure
+
+
+def _rmse_bounds(rmse: NDArray[np.float64], reachable: float) -> tuple[float, float]:
+    """The range of a logarithmic axis of RMSE."""
+    finite = rmse[np.isfinite(rmse) & (rmse > 0)]
+    first = rmse[:, 0][np.isfinite(rmse[:, 0]) & (rmse[:, 0] > 0)]
+    if not len(finite):
+        return 0.1, 10.0
+    low, high = float(finite.min()), 10 * float(first.max()) if len(first) else float(finite.max())
+    high = min(high, 2 * float(finite.max()))
+    if math.isfinite(reachable) and reachable > 0:
+        low = min(low, reachable)
+    low = max(low, 1e-12 * high)
+    return low / 1.5, max(high, 1.5 * low)
 
 
 def worst_median_best(rmse: Tensor, each: int = 3) -> dict[str, list[int]]:

@@ -33,6 +33,7 @@ CORE = [
     "descent",
     "result",
     "fitting",
+    "sweep",
 ]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
 

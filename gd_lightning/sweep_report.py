@@ -1,0 +1,198 @@
+"""What is typed for `gd-lightning sweep`, and what it leaves: tables, a picture, a TensorBoard run for each member."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Group, RenderableType
+from rich.table import Table
+from torch.optim import Optimizer
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from gd_lightning import optim
+from gd_lightning.convergence import DIVERGED
+from gd_lightning.errors import InputError, suggest
+from gd_lightning.files import write_whole
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
+from gd_lightning.optim import Rule
+from gd_lightning.plots import png
+from gd_lightning.report import number
+from gd_lightning.sweep import SweepResult
+
+__all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]
+
+POINTS = 200  # of a curve in TensorBoard
+FINAL = "final/rmse"  # as the run of a fit calls it
+AS_GOOD = 1e-3  # an RMSE that is larger by no more is as good
+HEADINGS = {"lrs": "lr", "starts": "start", "rules": "update rule"}
+
+
+def read_lrs(text: str | list[float] | None) -> list[float] | None:
+    """Learning rates as they are typed: `1e-6,1e-5,3e-5`; or `1e-6:1e-4:30`, from, to, how many, by equal factors.
+
+    Raises:
+        InputError: they are written otherwise.
+    """
+    if text is None or not isinstance(text, str):
+        return text
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.strip("[] ").split(",")]
+        low, high, count = text.split(":")
+        values = np.geomspace(float(low), float(high), int(count))
+        if len(values) and 0 < values.min() <= values.max() < math.inf:
+            return [float(f"{value:.3g}") for value in values[:-1]] + [float(high)] * (len(values) > 0)
+    except ValueError:
+        pass
+    raise InputError(f"lrs: given {text!r}, expected 1e-6,1e-5,3e-5, or 1e-6:1e-4:30 for thirty from 1e-6 to 1e-4")
+
+
+def read_rules(text: str | None) -> list[Rule] | None:
+    """Update rules as they are typed: `SGD,Momentum,LevenbergMarquardt,torch.optim.AdamW`.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    if text is None:
+        return None
+    own = {name: getattr(optim, name) for name in optim.__all__ if _is_rule(getattr(optim, name))}
+    own = {name: rule for name, rule in own.items() if name != "UpdateRule"} | {
+        "LevenbergMarquardt": LevenbergMarquardt
+    }
+    theirs = {name: rule for name, rule in vars(torch.optim).items() if _is_rule(rule) and name != "Optimizer"}
+    known = {**own, **{f"torch.optim.{name}": rule for name, rule in theirs.items()}}
+    chosen = []
+    for name in (part.strip() for part in text.split(",")):
+        if name not in known:
+            known_names = (
+                [*own, *(f"torch.optim.{one}" for one in theirs)] if "torch" in name or name in theirs else own
+            )
+            raise InputError(f"rules: given {name!r}; {suggest(name, known_names)}")
+        chosen.append(known[name])
+    return chosen
+
+
+def _is_rule(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Optimizer)
+
+
+def sweep_report(found: SweepResult) -> RenderableType:
+    """A row for each member, the limit between the learning rates that it separates, and what follows from them."""
+    heading = HEADINGS[found.kind]
+    table = Table(heading, *(["lr"] if found.kind == "rules" else []), "status", "RMSE at the end", "settled at")
+    limit = found.limit if found.kind == "lrs" else None
+    rows = found.table()
+    if found.kind == "lrs":
+        rows = sorted(rows, key=lambda row: row["lr"])
+    for row, following in zip(rows, [*rows[1:], None], strict=True):
+        status = f"{row['status']}, RMSE rose" if row["rose"] else row["status"]
+        rmse = "" if row["status"] == DIVERGED else number(row["rmse"])
+        settled = "" if row["settled_at"] is None else f"{row['settled_at']}"
+        cells = [row["label"].partition("=")[2] if found.kind != "rules" else row["label"]]
+        cells += [_written(row["lr"])] if found.kind == "rules" else []
+        lowest = found.best is not None and row["label"] == found.labels[found.best]
+        table.add_row(*cells, status, rmse, settled, style="bold" if lowest else None)
+        if limit is not None and row["lr"] <= limit and following is not None and following["lr"] > limit:
+            table.add_section()
+            table.add_row(f"{limit:.3g}", found.limit_name, "", "", style="italic")
+            table.add_section()
+    return Group(table, *_conclusion(found))
+
+
+def _written(lr: Any) -> str:
+    return "" if lr is None else f"{lr:g}" if isinstance(lr, float) else "several"
+
+
+def _conclusion(found: SweepResult) -> list[str]:
+    """What to make of it, a line each."""
+    steps = f"{found.steps:,} step{'s' * (found.steps != 1)}"
+    reachable = found.reachable
+    least = math.isfinite(reachable.rmse)
+    lines = []
+    if found.best is None:
+        lines.append(f"All {len(found.labels)} diverged.")
+    else:
+        end = found.rmse[found.best]
+        lines.append(f"Lowest RMSE after {steps}: {end:.6g}, with {found.labels[found.best]}.")
+    if found.kind == "lrs" and found.limit is not None:
+        lines.append(f"The {found.limit_name} is {found.limit:.3g}: above it an error grows from step to step.")
+    if least:
+        way = f"Levenberg-Marquardt, {reachable.steps} step{'s' * (reachable.steps != 1)}"
+        way += "" if reachable.from_start else " from this end"
+        lines.append(f"The best fit has RMSE {reachable.rmse:.6g} ({way}).")
+    suggestion = _suggestion(found)
+    return [*lines, f"Try: {suggestion}"] if suggestion else lines
+
+
+def _suggestion(found: SweepResult) -> str | None:
+    """Options that lead to what was seen here: those of the best member, or Levenberg-Marquardt if only it arrives."""
+    best, reachable = found.best, found.reachable
+    if reachable.from_start and (best is None or not found.rmse[best] <= reachable.rmse * (1 + AS_GOOD)):
+        return "--model.optimizer LevenbergMarquardt --model.lr null"
+    if best is None:
+        return None
+    lr = found.lrs[best]
+    chosen = {
+        "lrs": f"--model.lr {lr}",
+        "rules": f"--model.optimizer {found.rules[best]} --model.lr {'null' if lr is None else lr}",
+        "starts": f"--model.init '{json.dumps(found.initial_parameters[best])}'",
+    }[found.kind]
+    return f"{chosen} --trainer.max_steps {found.steps}"
+
+
+def write_run(folder: Path, found: SweepResult) -> None:
+    """Write sweep.json, sweep.csv and sweep.png, and what TensorBoard shows: the picture, and a run for each member.
+
+    Each run has the scalar `sweep/rmse` against the step, at most 200 points of it, and its hyperparameters beside
+    `final/rmse`, by which the HParams tab compares them.
+    """
+    found.write_json(folder / "sweep.json")
+    write_whole(folder / "sweep.csv", _as_csv(found))
+    figure = found.plot()
+    (folder / "sweep.png").write_bytes(png(figure))
+    with SummaryWriter(folder) as shown:
+        # close=True would import pyplot to close a figure that pyplot never knew
+        shown.add_figure("sweep", figure, found.steps, close=False)
+    steps = np.unique(np.linspace(0, found.steps, POINTS).round().astype(int)).tolist()
+    if found.steps >= POINTS:  # as many at the beginning as later, where most happens
+        steps = np.unique(np.geomspace(1, found.steps + 1, POINTS).round().astype(int) - 1).tolist()
+    for row, history in zip(found.table(), found.rmse_history.tolist(), strict=True):
+        described = {
+            "function": found.function,
+            "optimizer": row["optimizer"],
+            **({"lr": row["lr"]} if isinstance(row["lr"], float) else {}),
+            "start": row["label"] if found.kind == "starts" else found.start,
+            "steps": found.steps,
+            "status": row["status"],
+            **({} if found.seed is None else {"seed": found.seed}),
+        }
+        with SummaryWriter(folder / row["label"].replace(" ", "_")) as shown:
+            # Lightning's log_hyperparams writes none of a run without metrics, as one that has diverged
+            for summary in hparams(described, {FINAL: math.nan}):  # type: ignore[no-untyped-call]
+                shown.file_writer.add_summary(summary)
+            for step in steps:
+                if math.isfinite(history[step]):
+                    shown.add_scalar("sweep/rmse", history[step], step)
+            if math.isfinite(row["rmse"]):
+                shown.add_scalar(FINAL, row["rmse"], found.steps)
+
+
+def _as_csv(found: SweepResult) -> str:
+    """The table; parameters are columns with names of their own."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    plain = ["label", "optimizer", "lr", "status", "first_rmse", "rmse", "settled_at"]
+    names = found.curve.names
+    writer.writerow([*plain, *(f"start/{name}" for name in names), *(f"parameters/{name}" for name in names)])
+    for row in found.table():
+        values = [row["initial_parameters"][name] for name in names] + [row["parameters"][name] for name in names]
+        writer.writerow(
+            ["" if value is None or value != value else value for value in [row[key] for key in plain]] + values
+        )
+    return text.getvalue()
