@@ -8,10 +8,14 @@ import pytest
 from conftest import ARTICLE_RMSE, ROOT, forked
 
 README = (ROOT / "README.md").read_text()
+STALLS = (ROOT / "docs" / "why-it-stalls.md").read_text()
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+COMMANDS = blocks("bash") + ["".join(blocks("bash", STALLS))]
 
 
 def test_the_ten_numbers():
@@ -20,7 +24,7 @@ def test_the_ten_numbers():
     ]
 
 
-@pytest.mark.parametrize("block", blocks("bash"), ids=range(len(blocks("bash"))))
+@pytest.mark.parametrize("block", COMMANDS, ids=range(len(COMMANDS)))
 def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
     for folder in ("configs", "examples"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
@@ -40,7 +44,7 @@ def test_the_python(block, tmp_path, monkeypatch, capsys):
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/README.md", "docs/functions.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/README.md", "docs/functions.md", "docs/why-it-stalls.md"])
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if not target.startswith("https://"):
