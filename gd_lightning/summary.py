@@ -86,7 +86,8 @@ def summarize(
         )
     best = from_start if suggests else best
     how = f"Levenberg-Marquardt, {best.steps} step{'s' * (best.steps != 1)}{'' if suggests else ' from this end'}"
-    which = f"the best {_name(curve)} for these data has {_shown(least, unit, points)} ({how})"
+    found = "" if guidance is not None and guidance.exact else " found"  # where there may be other valleys
+    which = f"the best {_name(curve)}{found} for these data has {_shown(least, unit, points)} ({how})"
     sentences = [f"{now}; {which}.", *pace]
     return Summary(tuple(sentences), least, best.params, best.steps, LevenbergMarquardt.__name__ if suggests else None)
 

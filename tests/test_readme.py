@@ -15,7 +15,7 @@ def blocks(language, page=README):
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-COMMANDS = blocks("bash") + ["".join(blocks("bash", STALLS))]
+COMMANDS = [*blocks("bash"), "".join(blocks("bash", STALLS))]
 
 
 def test_the_ten_numbers():
@@ -44,7 +44,9 @@ def test_the_python(block, tmp_path, monkeypatch, capsys):
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "examples/README.md", "docs/functions.md", "docs/why-it-stalls.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "examples/README.md", "docs/functions.md", "docs/why-it-stalls.md"]
+)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if not target.startswith("https://"):
