@@ -43,6 +43,7 @@ Bools = NDArray[np.bool_]
 
 EPS = float(np.finfo(np.float64).eps)
 TINY = float(np.finfo(np.float64).tiny)
+UNKNOWN = np.empty((0, 0))
 RANK = 1e-13  # beside the largest, singular values below this are rounding: J's elements err by some hundred EPS
 
 
@@ -100,7 +101,11 @@ class Tangent(NamedTuple):
         finite: whether residuals, Jacobian and the sums of their squares are finite, `(S,)`; else `r` and `jac` are 0.
         s: singular values of K, largest first, `(S, F)`.
         vt: right singular vectors as rows, `(S, F, F)`.
+        d: the diagonal of D, `(S, F)`: `scale`, and 1 where a column has always been 0.
+        determined: which singular values are more than rounding, `(S, F)`.
         along: r along the left singular vectors, U'r, `(S, F)`; 0 where the singular value is rounding.
+        promise: how much smaller the sum of squares would be at the minimum of this model, `(S,)`.
+        newton: D times the step to that minimum, along the right singular vectors, `(S, F)`; the shortest of several.
     """
 
     theta: Array
@@ -112,39 +117,22 @@ class Tangent(NamedTuple):
     scale: Array
     held: Bools
     finite: Bools
-    s: Array
-    vt: Array
-    along: Array
-
-    @property
-    def d(self) -> Array:
-        """The diagonal of D: `scale`, and 1 where a column has always been 0."""
-        return np.where(self.scale > 0, self.scale, 1.0)
-
-    @property
-    def determined(self) -> Bools:
-        """Which singular values are more than rounding, `(S, F)`."""
-        return self.s > np.maximum(RANK * self.s[:, :1], TINY)
-
-    @property
-    def promise(self) -> Array:
-        """How much smaller the sum of squares would be at the minimum of this model, `(S,)`."""
-        promise: Array = np.einsum("sf,sf->s", self.along, self.along)
-        return promise
+    s: Array = UNKNOWN
+    vt: Array = UNKNOWN
+    d: Array = UNKNOWN
+    determined: Bools = UNKNOWN > 0
+    along: Array = UNKNOWN
+    promise: Array = UNKNOWN
+    newton: Array = UNKNOWN
 
     @property
     def promises(self) -> Bools:
-        """Whether that is more than rounding, `(S,)`."""
+        """Whether the promise is more than rounding, `(S,)`."""
         return self.promise > self.rounding
-
-    @property
-    def newton(self) -> Array:
-        """D times the step to that minimum, along the right singular vectors, `(S, F)`; the shortest of several."""
-        return -np.divide(self.along, self.s, out=np.zeros_like(self.s), where=self.along != 0)
 
     def step(self, along: Array) -> Array:
         """A step of theta from D times it along the right singular vectors, `(S, F)`."""
-        step: Array = np.einsum("sk,skf->sf", along, self.vt) / self.d
+        step: Array = (along[:, None] @ self.vt)[:, 0] / self.d
         return step
 
     def undetermined(self, problem: Residuals) -> Bools:
@@ -194,20 +182,30 @@ def tangent(
     norms = np.sqrt(np.einsum("stf,stf->sf", jac, jac))
     size = np.sqrt(total)
     # each residual errs by EPS times its prediction, and by EPS times what each parameter adds to it
-    err = EPS * (problem.size_of_targets + size + np.einsum("sf,sf->s", norms, np.abs(theta)))
+    err = EPS * (problem.size_of_targets + size + np.vecdot(norms, np.abs(theta)))
     rounding = 4 * size * np.where(finite, err, 0.0)
     scale = norms if scale is None else np.maximum(scale, norms)
-    u, s, vt = np.linalg.svd(jac / np.where(scale > 0, scale, 1.0)[:, None], full_matrices=False)
-    at = Tangent(theta, residuals, total, rounding, r, jac, scale, held, finite, s, vt, np.einsum("stk,st->sk", u, r))
-    return at._replace(along=np.where(at.determined, at.along, 0.0))
+    return factor(Tangent(theta, residuals, total, rounding, r, jac, scale, held, finite))
+
+
+def factor(at: Tangent) -> Tangent:
+    """A tangent with what the singular values and vectors of its K tell."""
+    d = np.where(at.scale > 0, at.scale, 1.0)
+    u, s, vt = np.linalg.svd(at.jac / d[:, None], full_matrices=False)
+    determined = s > np.maximum(RANK * s[:, :1], TINY)
+    along = np.where(determined, (at.r[:, None] @ u)[:, 0], 0.0)
+    newton = -np.divide(along, s, out=np.zeros_like(s), where=along != 0)
+    promise = np.vecdot(along, along)
+    return at._replace(s=s, vt=vt, d=d, determined=determined, along=along, promise=promise, newton=newton)
 
 
 def norm(values: Array) -> Array:
     """Euclidean length along the last axis."""
-    length: Array = np.sqrt(np.einsum("...f,...f->...", values, values))
+    length: Array = np.sqrt(np.vecdot(values, values))
     return length
 
 
+@np.errstate(all="ignore")  # what is not finite is looked for
 def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
     """Which series have converged, as the tangents at the present parameters tell; none of those that have not.
 

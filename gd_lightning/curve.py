@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.formula import Formula
 from gd_lightning.parameters import Parameters
 from gd_lightning.points import Predictors
 from gd_lightning.resolve import (
@@ -74,6 +75,7 @@ class Curve(nn.Module):
         self.predictors = predictor_arguments(resolved, predictors)
         self.names = parameter_names(resolved, predictors)
         self.function = bind(resolved, predictors)
+        self.formula = resolved if isinstance(resolved, Formula) else None
         self.guess = getattr(resolved, "guess", None)
         self.domain: str | None = getattr(resolved, "domain", None)
         self.pointwise: bool | None = True if is_pointwise(resolved) else None  # else it has to be tried
@@ -111,10 +113,13 @@ class Curve(nn.Module):
             init: values by name that replace some of them or all.
         """
         params = params.to(self.params).clone()
-        for name, value in self.known_start(init).items():
-            if abs(value) > torch.finfo(params.dtype).max:
+        known = self.known_start(init)
+        largest = torch.finfo(params.dtype).max
+        for name, value in known.items():
+            if abs(value) > largest:
                 raise InputError(f"init: {name} is {value:g}, too large for {params.dtype}")
-            params[..., self.names.index(name)] = value
+        if known:
+            params[..., [self.names.index(name) for name in known]] = params.new_tensor(list(known.values()))
         self.set_params(self.demands.project(params))
         self.initial_params = self.params.detach().clone()
 

@@ -332,6 +332,9 @@ class Descent:
         self.finished = len(self._verdicts) == problem.count
         r = rule.residuals
         totals = problem.sum_of(r) / problem.points_each
+        if problem.points.sigma is None and not problem.robust:
+            mean = float(totals @ problem.points_each) / float(problem.points_each.sum())
+            return float(totals.sum()), math.sqrt(mean)
         if problem.points.sigma is not None:
             sigma = problem.points.sigma.reshape(problem.count, -1).cpu().numpy()
             r = np.where(np.isfinite(sigma), r * np.where(np.isfinite(sigma), sigma, 1.0), 0.0)

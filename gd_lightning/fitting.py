@@ -81,6 +81,11 @@ def check_function(curve: Curve, points: Points) -> None:
     Raises:
         InputError: saying what it gives instead.
     """
+    formula = curve.formula
+    if formula is not None and formula.tape is not None and not curve.demands.ties:
+        free = [formula.names.index(curve.names[i]) for i in curve.demands.free]
+        if formula.tape.carries(tuple(free)):  # a formula gives a prediction wherever its names have values
+            return
     try:
         preds = curve.evaluate(points.t, curve.params.expand(*points.batch, -1))
     except Exception as error:  # whatever a function of the user's may raise

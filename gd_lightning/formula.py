@@ -20,6 +20,7 @@ from torch import Tensor
 
 from gd_lightning import functions
 from gd_lightning.errors import InputError
+from gd_lightning.tape import Tape
 
 __all__ = ["Formula"]
 
@@ -91,6 +92,7 @@ class Formula:
         text: the expression.
         names: every name in it, in the order of appearance: the arguments of the call.
         constant: its value, where it has no names.
+        tape: the same in NumPy, with derivatives; none where a family is called.
 
     Raises:
         InputError: it is no expression of this kind; the message says what stands in which column.
@@ -107,10 +109,12 @@ class Formula:
         self.text = text
         self.__name__ = text
         parser = _Parser(text)
-        value = parser.term(parser.parse())
+        tree = parser.parse()
+        value = parser.term(tree)
         self.constant = None if callable(value) else value
         self._value = value if callable(value) else lambda names: torch.tensor(value)
         self.names = tuple(parser.names)
+        self.tape = parser.tape(tree)
         # A name in backquotes is no identifier, which a signature asks for.
         plain = [name.isidentifier() and not iskeyword(name) and name[0] != "_" for name in self.names]
         arguments = [name if plain[i] else f"_{i}" for i, name in enumerate(self.names)]
@@ -245,6 +249,15 @@ class _Parser:
                 self.refuse(f"{what} is not part of a formula", self._where_it_stands(node))
         self.depth -= 1
         return value
+
+    def tape(self, tree: ast.expr) -> Tape | None:
+        """The expression as a tape, whose arguments are the names in their order; after `term`, which checks it."""
+        places = {name: i for i, name in enumerate(self.names)}
+        places |= {stand_in: places[name] for stand_in, name in self.quoted.items() if name in places}
+        try:
+            return Tape(tree, places, CONSTANTS)
+        except KeyError:
+            return None
 
     def _number(self, node: ast.Constant) -> float:
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):

@@ -1,7 +1,7 @@
 """Levenberg-Marquardt: an update rule that knows the residuals and their Jacobian, and arrives."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, SupportsFloat
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ class LevenbergMarquardt(Optimizer):
     """
 
     def __init__(self, params: Iterable[Parameter], lr: float | None = None) -> None:
-        super().__init__(list(params), {"lr": float(lr) if isinstance(lr, SupportsFloat) else 0.0})
+        super().__init__(list(params), {"lr": lr if isinstance(lr, float) else 0.0})
         self.residuals = np.empty((0, 0))
         self._memory: dict[str, Any] = {}  # of each series; not in `state`, which takes on the parameters' precision
         self._now = self.residuals
@@ -121,6 +121,7 @@ class LevenbergMarquardt(Optimizer):
         return loss
 
     @torch.no_grad()
+    @np.errstate(all="ignore")  # what is not finite is looked for
     def advance(self, problem: Residuals) -> None:
         """Step every series that has not arrived to a smaller loss.
 
@@ -132,8 +133,10 @@ class LevenbergMarquardt(Optimizer):
             self._memory = self._recall(problem)
         memory = self._memory
         if self._here is None:
-            self._now = problem(memory["theta"])
-            self._arrive(problem, memory, np.flatnonzero(memory["status"] == RUNNING))
+            rows = np.flatnonzero(memory["status"] == RUNNING)
+            first = problem.linearize(memory["theta"])
+            self._now = first[0].copy()
+            self._arrive(problem, memory, rows, first if len(rows) == problem.count else None)
         self.residuals = self._now
         if self._here is not None and len(self._rows):
             self._now = self._now.copy()
@@ -223,12 +226,11 @@ def descend(problem: Residuals, at: Tangent, memory: dict[str, Any]) -> tuple[Ar
     shortened = np.zeros(len(at.theta), dtype=bool)
     for _ in range(TRIALS):
         tried, length, slope, foretold, full = trial(problem, at, memory["radius"])
-        with np.errstate(all="ignore"):
-            residuals, jac = problem.begin(tried)
-            total = problem.sum_of(residuals)
-            total = np.where(np.isnan(total), np.inf, total)
-            gained = at.total - total
-            ratio = np.where(foretold > 0, gained / foretold, -1.0)
+        residuals, jac = problem.begin(tried)
+        total = problem.sum_of(residuals)
+        total = np.where(np.isnan(total), np.inf, total)
+        gained = at.total - total
+        ratio = np.where(foretold > 0, gained / foretold, -1.0)
         taken = trying & (ratio >= 1e-4)
         # the tangent is the function itself, as far as it was tried: then it may be trusted to the minimum
         exact = taken & ~full & ~shortened & (np.abs(ratio - 1) <= EXACT)
@@ -238,11 +240,13 @@ def descend(problem: Residuals, at: Tangent, memory: dict[str, Any]) -> tuple[Ar
         radius = trusted(memory["radius"], length, ratio, gained, slope, total >= 100 * at.total, full)
         memory["radius"] = np.where(exact, np.inf, np.where(trying, radius, memory["radius"]))
         memory["theta"][taken] = tried[taken]
+        if at_once:
+            return residuals, jac()
         stuck = trying & ~taken & (np.abs(tried - at.theta) <= EPS * np.abs(at.theta)).all(axis=-1)
         memory["status"][stuck] = HALTED
         trying &= ~(taken | stuck)
         if not trying.any():
-            return (residuals, jac()) if at_once else None
+            return None
     memory["status"][trying] = HALTED
     return None
 
@@ -257,7 +261,7 @@ def trial(problem: Residuals, at: Tangent, radius: Array) -> tuple[Array, Array,
     along, foretold, full, damping = restricted(at, radius)
     tried = at.theta + at.step(along)
     if not problem.bounded:
-        return tried, norm(along), np.einsum("sk,sk,sk->s", along, at.s, at.along), foretold, full
+        return tried, norm(along), np.vecdot(along * at.s, at.along), foretold, full
     tried = within_bounds(problem, at, tried, damping)
     moved = tried - at.theta
     change = np.einsum("stf,sf->st", at.jac, moved)
@@ -285,15 +289,14 @@ def restricted(at: Tangent, radius: Array) -> tuple[Array, Array, Bools, Array]:
     square = np.where(at.along != 0, at.s**2, 1.0)
     for _ in range(30):
         # Newton's method for 1/length = 1/radius, which is nearly straight in the damping (Hebden, 1973)
-        bend = np.einsum("sf,sf->s", step / (square + damping[:, None]), step)
-        with np.errstate(all="ignore"):
-            damping = np.where(full, 0.0, damping + (length / radius - 1) * length**2 / bend)
+        bend = np.vecdot(step / (square + damping[:, None]), step)
+        damping = np.where(full, 0.0, damping + (length / radius - 1) * length**2 / bend)
         step = -at.s * at.along / (square + damping[:, None])
         length = norm(step)
         if (full | (np.abs(length - radius) <= 0.1 * radius)).all():
             break
     left = damping[:, None] / (square + damping[:, None])
-    return np.where(full[:, None], newton, step), np.einsum("sf,sf->s", at.along**2, 1 - left**2), full, damping
+    return np.where(full[:, None], newton, step), np.vecdot(at.along**2, 1 - left**2), full, damping
 
 
 def within_bounds(problem: Residuals, at: Tangent, tried: Array, damping: Array) -> Array:
@@ -353,10 +356,9 @@ def trusted(
         worse: whether the sum of squares became a hundred times larger, or more.
         full: whether no radius shortened the step.
     """
-    with np.errstate(all="ignore"):
-        # along the step half the sum of squares is about a parabola with this slope: trust as far as where it is least
-        least = np.where(gained >= 0, 0.5, 0.5 * slope / (slope + 0.5 * gained))
-        shorter = np.where(worse | ~(least >= 0.1), 0.1, least) * np.minimum(radius, 10 * length)
+    # along the step half the sum of squares is about a parabola with this slope: trust as far as where it is least
+    least = np.where(gained >= 0, 0.5, 0.5 * slope / (slope + 0.5 * gained))
+    shorter = np.where(worse | ~(least >= 0.1), 0.1, least) * np.minimum(radius, 10 * length)
     longer = np.where(full | (ratio >= 0.75), 2 * length, radius)
     return np.where(ratio <= 0.25, shorter, longer)
 
@@ -377,10 +379,10 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
     for _ in range(POLISHES):
         some = problem.select(rows)
         tried, length, *_ = trial(some, at, endless[: len(rows)])
-        with np.errstate(all="ignore"):
-            moves = (length < memory["polished"][rows]) & (some.sum_of(some(tried)) <= at.total + at.rounding)
-            # each step is a part of the one before it, so that this much is still to come after this one
-            part = np.clip(np.nan_to_num(length / memory["length"][rows], nan=0.9), 0.1, 0.9)
+        residuals, jac = some.begin(tried)
+        moves = (length < memory["polished"][rows]) & (some.sum_of(residuals) <= at.total + at.rounding)
+        # each step is a part of the one before it, so that this much is still to come after this one
+        part = np.clip(np.nan_to_num(length / memory["length"][rows], nan=0.9), 0.1, 0.9)
         still = (np.abs(tried - at.theta) * (part / (1 - part))[:, None] <= STILL * np.abs(at.theta)).all(axis=-1)
         memory["polished"][rows] = memory["length"][rows] = length
         memory["theta"][rows[moves]] = tried[moves]
@@ -390,7 +392,7 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
         rows = rows[~ended]
         if not len(rows):
             return
-        at = look(problem, memory, rows)
+        at = look(problem, memory, rows, None if ended.any() else (residuals, jac()))
         now[rows] = at.residuals
         memory["status"][rows[~at.finite]] = LOST
         left = ~at.promises & at.finite
@@ -413,11 +415,10 @@ def confirm(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent)
     spare = np.maximum(some.points_each - at.determined.sum(axis=-1), 1)
     error = np.sqrt(np.einsum("st,st->s", at.r, at.r) / spare)
     size = norm(at.d * at.theta)
-    with np.errstate(all="ignore"):
-        lengths = 0.1 * np.where(at.determined, error[:, None] / at.s, np.where(size > 0, size, 1.0)[:, None])
-        axes = np.moveaxis(lengths[..., None] * at.vt / at.d[:, None] * ~at.held[:, None], 1, 0)
-        probes = np.clip(at.theta + np.concatenate([axes, -axes]), problem.low, problem.high)
-        totals = some.sum_of(some(probes))
+    lengths = 0.1 * np.where(at.determined, error[:, None] / at.s, np.where(size > 0, size, 1.0)[:, None])
+    axes = np.moveaxis(lengths[..., None] * at.vt / at.d[:, None] * ~at.held[:, None], 1, 0)
+    probes = np.clip(at.theta + np.concatenate([axes, -axes]), problem.low, problem.high)
+    totals = some.sum_of(some(probes))
     best = np.where(np.isnan(totals), np.inf, totals).argmin(axis=0)
     places = np.arange(len(rows))
     lower = (totals[best, places] < at.total - 10 * at.rounding) & (memory["escapes"][rows] < ESCAPES)

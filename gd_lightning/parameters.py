@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, SupportsFloat
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class Parameter:
         Raises:
             InputError: it is not finite, or the demands leave no room for it.
         """
-        value = _float(given) if isinstance(given, SupportsFloat) else math.nan
+        value = _float(given) if hasattr(given, "__float__") else math.nan
         if not math.isfinite(value):
             raise InputError(f"init: {name} is {given!r}, expected a finite number")
         if self.tie is not None:

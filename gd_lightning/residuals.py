@@ -11,12 +11,14 @@ from gd_lightning.curve import Curve
 from gd_lightning.least_squares import jacobian
 from gd_lightning.losses import Loss, mse, weights
 from gd_lightning.points import Points
+from gd_lightning.tape import Tape
 
 __all__ = ["Array", "Residuals"]
 
 Array = NDArray[np.float64]
 
 MOST_WEIGHT = 1e12
+SMALL = 10_000  # points of all series; beyond them torch computes more in the time of a call
 
 
 class Residuals:
@@ -47,9 +49,27 @@ class Residuals:
         self.bounded = bool(np.isfinite(self.low).any() or np.isfinite(self.high).any())
         self.base = self._all_params()
         self.count = len(self.base)
-        scaled = self.points.targets if self.points.sigma is None else self.points.targets / self.points.sigma
-        self.size_of_targets = torch.linalg.vector_norm(scaled, dim=-1).reshape(-1).cpu().numpy()
-        self.points_each = self.points.present.sum(dim=-1).reshape(-1).cpu().numpy()
+        length = self.points.targets.shape[-1]
+        self._targets = self.points.targets.cpu().numpy().reshape(-1, length)
+        self._sigma = None if self.points.sigma is None else self.points.sigma.cpu().numpy().reshape(-1, length)
+        scaled = self._targets if self._sigma is None else self._targets / self._sigma
+        self.size_of_targets = np.sqrt(np.einsum("st,st->s", scaled, scaled))
+        present = np.ones(scaled.shape) if self._sigma is None else np.isfinite(self._sigma)
+        self.points_each = present.sum(axis=-1, dtype=np.int64)
+        self.tape = self._tape()
+        if self.tape is not None:
+            columns = [column.numpy() for column in self.points.columns]
+            self._columns = [one if one.ndim == 1 else one.reshape(-1, length) for one in columns]
+
+    def _tape(self) -> Tape | None:
+        """The curve in NumPy, where it is a formula that can be, of points so few that torch would gain nothing."""
+        formula, targets = self.curve.formula, self.points.targets
+        if formula is None or self.curve.demands.ties or targets.device.type != "cpu" or targets.numel() > SMALL:
+            return None
+        names = (*self.curve.predictors, *self.curve.names)
+        self._order = [names.index(name) for name in formula.names]
+        self._wanted = tuple(formula.names.index(self.curve.names[i]) for i in self.free)
+        return formula.tape
 
     def _all_params(self) -> Tensor:
         params = self.curve.params.detach().to(self.points.targets)
@@ -58,7 +78,8 @@ class Residuals:
     @property
     def theta(self) -> Array:
         """The free parameters as they stand in the curve, `(S, F)`."""
-        return self._all_params()[:, self.free].cpu().numpy()
+        params = self._all_params().cpu().numpy()
+        return params.copy() if len(self.free) == params.shape[-1] else params[:, self.free]
 
     def params(self, theta: Array) -> Tensor:
         """All parameters `(..., *batch, P)` from the free ones `(..., S, F)`; fixed and tied ones as demanded."""
@@ -70,8 +91,24 @@ class Residuals:
             params[..., self.free] = values
         return params.reshape(*theta.shape[:-2], *self.points.batch, -1)
 
+    def _play(self, tape: Tape, theta: Array) -> list[Array]:
+        """The tape at theta; its last values are the predictions `(..., S, T)`."""
+        params = theta
+        if len(self.free) < self.base.shape[-1]:
+            params = np.broadcast_to(self.base.numpy(), (*theta.shape[:-1], self.base.shape[-1])).copy()
+            params[..., self.free] = theta
+        given = [*self._columns, *(params[..., i, None] for i in range(params.shape[-1]))]
+        return tape.play([given[i] for i in self._order])
+
+    def _residuals(self, preds: Array) -> Array:
+        difference: Array = preds - self._targets
+        return difference if self._sigma is None else difference / self._sigma
+
     def __call__(self, theta: Array) -> Array:
         """Residuals `(..., S, T)` at theta `(..., S, F)`."""
+        if self.tape is not None:
+            with np.errstate(all="ignore"):
+                return self._residuals(self._play(self.tape, theta)[-1])
         with torch.no_grad():
             preds = self.curve.evaluate(self.points.t, self.params(theta))
             r = self._scaled(preds - self.points.targets)
@@ -88,6 +125,12 @@ class Residuals:
         A curve that predicts each point for itself needs one backward pass: each point gets parameters of its own, and
         the gradient of the sum of all residuals by those of a point is the gradient of its residual.
         """
+        if self.tape is not None:
+            tape = self.tape
+            with np.errstate(all="ignore"):
+                played = self._play(tape, theta)
+                residuals = self._residuals(played[-1])
+            return residuals, lambda: self._slopes(tape, played)
         if self.curve.pointwise is None:
             self.curve.pointwise = self._is_pointwise(theta)
         if not self.curve.pointwise:
@@ -137,6 +180,10 @@ class Residuals:
         )
         selected.base = self.base[rows]
         selected.count = len(rows)
+        selected._targets = self._targets[chosen]
+        selected._sigma = None if self._sigma is None else self._sigma[chosen]
+        if self.tape is not None:
+            selected._columns = [one if one.ndim == 1 else one[chosen] for one in self._columns]
         selected.size_of_targets, selected.points_each = self.size_of_targets[chosen], self.points_each[chosen]
         return selected
 
@@ -169,6 +216,14 @@ class Residuals:
         return self._array(
             torch.stack(torch.autograd.grad(preds, copies, weight, materialize_grads=True), dim=-1), len(copies)
         )
+
+    def _slopes(self, tape: Tape, played: list[Array]) -> Array:
+        """The Jacobian `(S, T, F)` of residuals from what the tape played."""
+        jac = np.empty((len(self.free), *self._targets.shape))
+        with np.errstate(all="ignore"):
+            for column, slope in zip(jac, tape.slopes(played, self._wanted), strict=True):
+                column[:] = slope if self._sigma is None else slope / self._sigma
+        return jac.transpose(1, 2, 0)
 
     def _is_pointwise(self, theta: Array) -> bool:
         """Whether the prediction at a point depends on that point alone: then both ways give one J'u for any u.

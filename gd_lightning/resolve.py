@@ -214,6 +214,9 @@ def bind(function: Function, predictors: Sequence[str] | None = None) -> Functio
     if order == known and not named:
         return function
     places = {name: order.index(name) for name in known}
+    if not named:
+        in_order = list(places.values())
+        return lambda *values: function(*[values[place] for place in in_order])
 
     def bound(*values: Tensor) -> Tensor:
         by_place = (values[place] for name, place in places.items() if name not in named)
@@ -224,6 +227,8 @@ def bind(function: Function, predictors: Sequence[str] | None = None) -> Functio
 
 def default_values(function: Function) -> dict[str, float]:
     """The defaults of a function's arguments that are numbers: `def f(t, a, b=1.0)` starts b at 1."""
+    if isinstance(function, Formula):
+        return {}
     defaults = {name: argument.default for name, argument in inspect.signature(function).parameters.items()}
     given = function.keywords if isinstance(function, partial) else {}
     return {

@@ -117,6 +117,7 @@ class FitResult:
     ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
+        count = points.targets.numel() if points.sigma is None else int(points.present.sum())
         return cls(
             function=curve.function_name,
             parameters=by_name(curve, curve.params.detach()),
@@ -133,7 +134,7 @@ class FitResult:
             start=start,
             holdout=holdout,
             holdout_rmse=None if holdout is None else rmse_of(curve, holdout),
-            facts={"points": int(points.present.sum()), **(facts or {})},
+            facts={"points": count, **(facts or {})},
             labels=tuple(labels) or (*curve.predictors, "y"),
             series=tuple(series),
             optimizer=optimizer,
@@ -285,8 +286,9 @@ class FitResult:
 
 def by_name(curve: Curve, params: Tensor) -> dict[str, Any]:
     """Parameters by name: numbers, or tensors over the series."""
-    values = {name: params[..., i] for i, name in enumerate(curve.names)}
-    return {name: value.item() if value.dim() == 0 else value.clone() for name, value in values.items()}
+    if params.dim() == 1:
+        return dict(zip(curve.names, params.tolist(), strict=True))
+    return {name: params[..., i].clone() for i, name in enumerate(curve.names)}
 
 
 def rmse_of(curve: Curve, points: Points) -> Any:
@@ -295,6 +297,8 @@ def rmse_of(curve: Curve, points: Points) -> Any:
         preds = curve(points.t)
     if points.batch:
         return rmse_each(preds, points.targets, points.present)
+    if points.sigma is None:
+        return rmse(preds, points.targets)
     return rmse(preds[points.present], points.targets[points.present])
 
 

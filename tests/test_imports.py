@@ -13,6 +13,7 @@ CORE = [
     "files",
     "functions",
     "guesses",
+    "tape",
     "formula",
     "resolve",
     "parameters",
