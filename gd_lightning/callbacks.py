@@ -1,7 +1,6 @@
 """When to draw, when to show progress, and what a run leaves behind."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -354,7 +353,7 @@ class LearningRateGuide(Callback):
         warning = told.warning()
         if warning is not None and trainer.is_global_zero and not self.warned:
             self.warned = True
-            sys.stderr.write(f"gd-lightning: warning: {warning}\n")
+            Console().print(f"Warning: {warning}", soft_wrap=True, highlight=False)
 
     def _log(self, trainer: Trainer, told: Guidance, step: int) -> None:
         figures = {

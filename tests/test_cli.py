@@ -208,6 +208,8 @@ def test_divergence_stops_with_exit_code_3(tmp_path):
     assert "diverged" in line
     assert "step 10" in line
     assert "lr=0.001" in line
+    announced = done.out.index("Warning: lr=0.001 is above the largest stable lr 3.54e-05 (2 / largest curvature)")
+    assert announced < done.out.index("RMSE before the step")
     content = result(tmp_path)
     assert content["status"] == "diverged"
     assert content["rmse"] == content["rmse_history"][-1]
