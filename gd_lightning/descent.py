@@ -75,6 +75,10 @@ class Scheduler(Protocol):
 
     def step(self, *metrics: Any) -> object: ...
 
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None: ...
+
 
 def descend(
     curve: Curve,
@@ -224,6 +228,13 @@ class Descent:
         self._problem: tuple[Points, Residuals] | None = None
         self.compile = False
         self._compiled: CompiledSteps | None = None
+        self._scheduled: dict[str, Any] | None = None  # how far the scheduler of a loaded descent was
+
+    def schedule(self, scheduler: Scheduler | None) -> None:
+        """Change the learning rate after each step, from where a loaded descent was."""
+        self.scheduler = scheduler
+        if scheduler is not None and self._scheduled is not None:
+            scheduler.load_state_dict(self._scheduled)
 
     def advance(
         self, optimizer: Stepper, points: Points, most: int, backward: Callable[[Tensor], None] = Tensor.backward
@@ -394,6 +405,7 @@ class Descent:
             "path": list(self.path),
             "stride": self._stride,
             "next_look": self._next_look,
+            "scheduler": None if self.scheduler is None else self.scheduler.state_dict(),
             "verdicts": {i: tuple(verdict) for i, verdict in self._verdicts.items()},
             "finished": self.finished,
         }
@@ -407,6 +419,7 @@ class Descent:
         self.path = list(state_dict["path"])
         self._stride = state_dict["stride"]
         self._next_look = state_dict["next_look"]
+        self._scheduled = state_dict["scheduler"]
         self._verdicts = {i: Verdict(*verdict) for i, verdict in state_dict["verdicts"].items()}
         self.finished = state_dict["finished"]
         self._resting = None

@@ -201,10 +201,11 @@ class CurveFit(LightningModule):
             step = self.global_step
             if left == 1 and not isinstance(rule, LevenbergMarquardt):
                 # Lightning's wrapper around the rule counts the step and calls hooks, which costs more than the step:
-                # the last of a batch goes through it, and those before are counted here.
+                # the last of a batch goes through it, and those before are counted here, as compiled ones all are.
                 taken = self.descent.advance(self._wrapped(), points, 1, backward)
             else:
-                taken = self.descent.advance(rule, points, max(left - 1, 1), backward)
+                most = left if self.compile_steps else max(left - 1, 1)
+                taken = self.descent.advance(rule, points, most, backward)
                 self._count_steps(len(taken))
             if not taken:
                 self.trainer.should_stop = True
@@ -238,7 +239,7 @@ class CurveFit(LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         rule = make_rule(self.optimizer_class, self.curve.params, self.lr)
-        self.descent.scheduler = make_scheduler(self.scheduler, rule)
+        self.descent.schedule(make_scheduler(self.scheduler, rule))
         return rule
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.nn.functional import mse_loss
+from torch.optim.lr_scheduler import ExponentialLR, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 
 from gd_lightning import CurveFit, InputError, NoisySeries, Table, fit
@@ -130,6 +132,16 @@ def test_the_state_of_the_rule_is_resumed_too(tmp_path, rule, given, precision):
     again = CurveFit(optimizer=rule, **given)
     again.load_state_dict({"curve.params": kept}, strict=False)
     assert torch.equal(again.curve.params, kept)
+
+
+@pytest.mark.parametrize("scheduler", [partial(StepLR, step_size=3, gamma=0.5), partial(ExponentialLR, gamma=0.8)])
+def test_the_scheduler_is_resumed_too(tmp_path, scheduler):
+    straight, first, then = (CurveFit(optimizer=Momentum, lr=1e-6, scheduler=scheduler) for _ in range(3))
+    train(straight, max_epochs=10)
+    train(first, max_epochs=5).save_checkpoint(tmp_path / "five.ckpt")
+    train(then, max_epochs=10, ckpt_path=tmp_path / "five.ckpt")
+    assert then.result().to_dict() == straight.result().to_dict()
+    assert straight.result().lr < 0.6e-6
 
 
 def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
