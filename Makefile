@@ -15,7 +15,7 @@ fit: .venv/installed  ## fit the article's series; ARGS="--model.lr 2e-5" adds o
 	@.venv/bin/gd-lightning fit --config $(CONFIG) $(ARGS)
 
 test: .venv/installed-dev  ## run the tests
-	.venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 lint: .venv/installed-dev  ## check style (ruff) and types (mypy)
 	.venv/bin/ruff check .

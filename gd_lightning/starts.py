@@ -74,12 +74,27 @@ def _set_start(
     wanted = [i for i in curve.demands.free if curve.names[i] not in known]
     from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
     if from_data and wanted:
+        _check_squares(points)
         state = generator.get_state()  # from which each series draws, so that it starts as it would alone
         rows = [_found(curve, one, known, wanted, generator.set_state(state)) for one in points.each()]
         curve.start(torch.stack(rows).reshape(*points.batch, len(curve.names)), init)
         return MULTI_START if curve.guess is None else GUESS
     curve.start(initialize(len(curve.names), generator).expand(*points.batch, -1), init)
     return RANDOM if wanted else GIVEN
+
+
+def _check_squares(points: Points) -> None:
+    """Refuse data whose squares no number can hold: least squares would find nothing in them.
+
+    Raises:
+        InputError: naming the first such point.
+    """
+    squares = points.targets.double().square()
+    if not torch.isfinite(squares.sum()):
+        *_, point = (squares == squares.max()).nonzero()[0].tolist()
+        raise InputError(
+            f"y: point {point + 1} is too large for a number to hold its square; divide y by a power of ten"
+        )
 
 
 def is_linear(curve: Curve, points: Points) -> bool:

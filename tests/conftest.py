@@ -28,7 +28,7 @@ ARTICLE_RMSE = [
 ]
 
 
-class Momentum(UpdateRule):
+class HeavyBall(UpdateRule):
     """v <- beta * v + g; theta <- theta - lr * v: made by the recipe in CONTRIBUTING."""
 
     def __init__(self, params, lr, beta=0.9):

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, gd_lightning
+from conftest import ROOT, forked, gd_lightning
 
 QUADRATIC = ROOT / "configs" / "quadratic.yaml"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -287,7 +287,9 @@ class TestResume:
         runs = sorted((five / "lightning_logs").iterdir())
         checkpoint = five / "lightning_logs/version_0/checkpoints/last.ckpt"
         for config in ([], ["--config", QUADRATIC]):
-            done = self.fit(five, *config, "--ckpt_path", checkpoint, *change)
+            done = forked(
+                "fit", "--trainer.default_root_dir", five, *config, "--ckpt_path", checkpoint, *change, cwd=five
+            )
             assert done.code == 2
             [line] = done.err.splitlines()
             assert key in line

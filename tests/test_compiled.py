@@ -4,7 +4,7 @@ import sys
 
 import pytest
 import torch
-from conftest import ROOT, Momentum
+from conftest import ROOT, HeavyBall
 
 from gd_lightning.compiled import CompiledSteps, pure_step, repeat
 from gd_lightning.curve import Curve
@@ -62,7 +62,7 @@ PADDED = torch.where(torch.arange(20) < 15, SIGMA, torch.inf)
 DECAY = "a*exp(-t/tau)+c"
 CASES = {
     "quadratic": {"function": "quadratic", "start": QUADRATIC},
-    "momentum": {"function": "quadratic", "start": QUADRATIC, "rule": Momentum, "lr": 1e-6},
+    "momentum": {"function": "quadratic", "start": QUADRATIC, "rule": HeavyBall, "lr": 1e-6},
     "adam": {"function": "quadratic", "start": QUADRATIC, "rule": Adam, "lr": 1e-2},
     "gaussian": {"function": "gaussian", "start": torch.tensor([50.0, 15.0, 4.0]), "lr": 1e-3},
     "formula": {"function": DECAY, "start": torch.tensor([80.0, 5.0, 10.0]), "lr": 1e-3},
@@ -70,7 +70,7 @@ CASES = {
     "huber": {"function": "quadratic", "start": QUADRATIC, "loss": "huber(2.5)"},
     "sigma": {"function": "quadratic", "start": QUADRATIC, "sigma": SIGMA},
     "padded": {"function": "quadratic", "start": QUADRATIC, "sigma": PADDED},
-    "batch": {"function": "quadratic", "start": torch.stack([QUADRATIC, -QUADRATIC, 2 * QUADRATIC]), "rule": Momentum},
+    "batch": {"function": "quadratic", "start": torch.stack([QUADRATIC, -QUADRATIC, 2 * QUADRATIC]), "rule": HeavyBall},
     "bounds": {
         "function": "quadratic",
         "start": QUADRATIC,
@@ -80,7 +80,7 @@ CASES = {
         "function": "quadratic",
         "start": QUADRATIC,
         "parameters": {"c": {"fixed": 3}, "b": {"expr": "2*a - 1"}},
-        "rule": Momentum,
+        "rule": HeavyBall,
     },
     "tied to a number": {"function": DECAY, "start": QUADRATIC, "parameters": {"tau": {"expr": "3"}}, "lr": 1e-3},
 }
@@ -123,7 +123,7 @@ def test_the_steps_are_those_of_descend(article, name, dtype):
 
 def test_nothing_changes_where_a_step_leaves_the_finite_numbers(article):
     """With lr = 1e-3 the loss overflows after step 10."""
-    [(curve, rule), _] = twins("quadratic", article.start, Momentum, torch.float32, lr=1e-5)
+    [(curve, rule), _] = twins("quadratic", article.start, HeavyBall, torch.float32, lr=1e-5)
     points = Points(article.t, article.y)
     compiled = CompiledSteps(curve, rule, steps=STEPS)
     assert compiled.take(points) is not None

@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import Momentum
+from conftest import HeavyBall
 from lightning.pytorch import LightningDataModule, Trainer
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
@@ -117,7 +117,7 @@ def test_five_and_five_steps_are_ten(tmp_path, k):
 @pytest.mark.parametrize(
     ("rule", "given"),
     [
-        (Momentum, {"lr": 1e-6}),
+        (HeavyBall, {"lr": 1e-6}),
         (torch.optim.Adam, {"lr": 1e-6}),
         (LevenbergMarquardt, {"function": "a*exp(-t/tau) + c", "init": {"a": 1, "tau": 3, "c": 0}}),
     ],
@@ -136,7 +136,7 @@ def test_the_state_of_the_rule_is_resumed_too(tmp_path, rule, given, precision):
 
 @pytest.mark.parametrize("scheduler", [partial(StepLR, step_size=3, gamma=0.5), partial(ExponentialLR, gamma=0.8)])
 def test_the_scheduler_is_resumed_too(tmp_path, scheduler):
-    straight, first, then = (CurveFit(optimizer=Momentum, lr=1e-6, scheduler=scheduler) for _ in range(3))
+    straight, first, then = (CurveFit(optimizer=HeavyBall, lr=1e-6, scheduler=scheduler) for _ in range(3))
     train(straight, max_epochs=10)
     train(first, max_epochs=5).save_checkpoint(tmp_path / "five.ckpt")
     train(then, max_epochs=10, ckpt_path=tmp_path / "five.ckpt")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import Momentum as OwnMomentum
+from conftest import HeavyBall as OwnMomentum
 from torch.optim import lr_scheduler
 
 from gd_lightning import functions

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import Momentum
+from conftest import HeavyBall
 from scipy.optimize import approx_fprime
 
 from gd_lightning.curve import Curve
@@ -15,7 +15,7 @@ from gd_lightning.losses import mse
 from gd_lightning.optim import SGD
 from gd_lightning.parameters import Parameter, Parameters
 
-RULES = {"SGD": SGD, "Momentum": Momentum, "Adam": torch.optim.Adam, "RMSprop": torch.optim.RMSprop}
+RULES = {"SGD": SGD, "HeavyBall": HeavyBall, "Adam": torch.optim.Adam, "RMSprop": torch.optim.RMSprop}
 DTYPES = [torch.float32, torch.float64]
 
 

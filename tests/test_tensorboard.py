@@ -76,7 +76,7 @@ def test_scalars_against_steps(fetch, article, article_run):
 
 def test_every_prediction_plot_and_the_film_strip(fetch):
     tags = json.loads(fetch("/data/plugin/images/tags"))["version_0"]
-    assert sorted(tags) == ["film_strip", "prediction"]
+    assert sorted(tags) == ["film_strip", "landscape", "parameters", "prediction"]
     images = json.loads(fetch("/data/plugin/images/images", run="version_0", tag="prediction", sample=0))
     assert [image["step"] for image in images] == list(range(11))
     strips = json.loads(fetch("/data/plugin/images/images", run="version_0", tag="film_strip", sample=0))
