@@ -45,6 +45,7 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
+from gd_lightning.starts import check_squares
 from gd_lightning.sweep import STEPS, compare
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
 
@@ -451,6 +452,8 @@ class CommandLine(LightningCLI):
         points = self._in_the_precision_of_the_run(self.datamodule.points)
         check_points(self.model.curve, points, self.datamodule.predictors)
         check_function(self.model.curve, points)
+        if self.model.start == "data":
+            check_squares(self.datamodule.points.to(self.model.curve.params.detach()))
         self.report.next_command = tensorboard_command(self.trainer)
         if self.checkpoint is None:
             return

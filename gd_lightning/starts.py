@@ -12,7 +12,17 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.least_squares import jacobian, levenberg_marquardt, solve_linear
 from gd_lightning.points import Points
 
-__all__ = ["GIVEN", "GUESS", "MULTI_START", "RANDOM", "STARTS", "check_start", "is_linear", "set_start"]
+__all__ = [
+    "GIVEN",
+    "GUESS",
+    "MULTI_START",
+    "RANDOM",
+    "STARTS",
+    "check_squares",
+    "check_start",
+    "is_linear",
+    "set_start",
+]
 
 STARTS = ("random", "data")
 GIVEN, RANDOM, GUESS, MULTI_START = "given", "random", "guess", "multi-start"
@@ -74,7 +84,7 @@ def _set_start(
     wanted = [i for i in curve.demands.free if curve.names[i] not in known]
     from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
     if from_data and wanted:
-        _check_squares(points)
+        check_squares(points)
         state = generator.get_state()  # from which each series draws, so that it starts as it would alone
         rows = [_found(curve, one, known, wanted, generator.set_state(state)) for one in points.each()]
         curve.start(torch.stack(rows).reshape(*points.batch, len(curve.names)), init)
@@ -83,7 +93,7 @@ def _set_start(
     return RANDOM if wanted else GIVEN
 
 
-def _check_squares(points: Points) -> None:
+def check_squares(points: Points) -> None:
     """Refuse data whose squares no number can hold: least squares would find nothing in them.
 
     Raises:
