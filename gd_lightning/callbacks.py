@@ -259,7 +259,7 @@ class RunReport(Callback):
         console = Console()
         console.print(terminal_report(content))
         console.print(outcome(content), soft_wrap=True, highlight=False)
-        for line in advice(content, steps_allowed(trainer, module)):
+        for line in advice(content, steps_allowed(trainer, module), undone(module)):
             console.print(line, soft_wrap=True, highlight=False)
         if folder is not None:
             console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
@@ -279,7 +279,7 @@ class RunReport(Callback):
             self.checkpoint = last if last.is_file() else None
 
     def _show_in_tensorboard(self, trainer: Trainer, module: CurveFit, content: dict[str, Any]) -> None:
-        text = card(content, self.command, steps_allowed(trainer, module))
+        text = card(content, self.command, steps_allowed(trainer, module), undone(module))
         hparams = {
             "function": content["function"],
             "optimizer": content["optimizer"],
@@ -299,6 +299,12 @@ class RunReport(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("about this run", text, content["steps"])
                 logger.log_hyperparams(hparams, metrics, content["steps"])
+
+
+def undone(module: CurveFit) -> list[str]:
+    """What has to be taken back for another update rule."""
+    scheduler = ["--model.scheduler null"] if module.scheduler is not None else []
+    return scheduler + (["--model.compile false"] if module.compile_steps else [])
 
 
 def way(result: FitResult) -> str:
@@ -328,6 +334,7 @@ class LearningRateGuide(Callback):
 
     def __init__(self) -> None:
         self.warned = False
+        self._look: Callable[[int, Tensor], None] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
@@ -339,7 +346,13 @@ class LearningRateGuide(Callback):
         self._warn(trainer, told)
         self._log(trainer, told, trainer.global_step)
         if not told.exact:
-            module.watchers.append(self._look_again(trainer, module))
+            self._look = self._look_again(trainer, module)
+            module.watchers.append(self._look)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._look is not None:
+            curve_fit(pl_module).watchers.remove(self._look)
+            self._look = None
 
     def _look_again(self, trainer: Trainer, module: CurveFit) -> Callable[[int, Tensor], None]:
         def look(step: int, params: Tensor) -> None:

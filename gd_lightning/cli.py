@@ -251,8 +251,8 @@ class CommandLine(LightningCLI):
             "--rules",
             type=str | None,
             default=None,
-            help="Update rules, such as SGD,Momentum,Adam,LevenbergMarquardt,torch.optim.AdamW; each with model.lr, or "
-            "with an lr that suits it where model.lr is auto or null.",
+            help="Update rules, such as SGD,Momentum,Adam,LevenbergMarquardt,torch.optim.AdamW; each with the "
+            "--model.lr that is typed, or else with one that suits it.",
         )
         self._subcommand_parsers["sweep"] = parser
         return parser
@@ -347,7 +347,7 @@ class CommandLine(LightningCLI):
             config.model.predictors = columns
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
-            if config.model.optimizer is None:
+            if config.model.optimizer is None and config.model.scheduler is None and not config.model.compile:
                 config.model.optimizer = Namespace(  # type: ignore[no-untyped-call]
                     class_path=f"gd_lightning.{LevenbergMarquardt.__name__}"
                 )
@@ -383,6 +383,8 @@ class CommandLine(LightningCLI):
 
     def _refuse_what_cannot_go_on(self, path: Path, trainer: Any) -> None:
         assert self.checkpoint is not None
+        if "verdicts" not in self.checkpoint["descent"]:
+            raise InputError(f"ckpt_path: {path} is of an older gd_lightning, which kept less; start afresh")
         verdicts = self.checkpoint["descent"]["verdicts"].values()
         if self.checkpoint["descent"]["finished"] and all(status == DIVERGED for status, _ in verdicts):
             raise InputError(
@@ -420,6 +422,10 @@ class CommandLine(LightningCLI):
             self.save_config_callback = None
             return super().instantiate_trainer(
                 logger=False, enable_checkpointing=False, enable_progress_bar=False, **kwargs
+            )
+        if given.accelerator == "auto" and torch.backends.mps.is_available():
+            kwargs["accelerator"] = (
+                "cpu"  # Apple's GPU has no double precision, in which curvature and summary are told
             )
         callbacks: list[Any] = [self.report, LearningRateGuide()]
         if given.logger in (None, True):
@@ -549,7 +555,7 @@ class CommandLine(LightningCLI):
             init=model.init,
             start=model.start,
             loss=model.loss,
-            lr=None if compares_lrs else model.given_lr,
+            lr=None if compares_lrs or not self._is_typed("--model.lr") else model.given_lr,
             steps=self._sweep_steps(config),
             optimizer=model.optimizer_class,
             seed=self.datamodule.seed,

@@ -1,4 +1,7 @@
-"""The article's loop body: predict, loss, gradient, step. Written once, for notebooks and Trainer alike."""
+"""The article's loop body: predict, loss, gradient, step, for notebooks and Trainer alike.
+
+`descend` is the one to read; `descend_often` does the same many times over, with less between the steps.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -257,16 +260,20 @@ class Descent:
             self._record(params, value, value**0.5 if plain else self.rmse(preds, points))
             taken.append((params, value))
         self._look_whether_converged(points)
+        self._refresh(optimizer)
         return taken
 
     def _at_once(self, optimizer: Stepper, most: int, backward: Callable[[Tensor], None]) -> int:
         """How many steps can be taken before anything has to be looked at."""
-        busy = self.finished or self._verdicts or self.scheduler is not None or self.refresh is not None
+        busy = self.finished or self._verdicts or self.scheduler is not None
         if busy or not isinstance(optimizer, UpdateRule) or backward is not Tensor.backward:
             return 1
         count = min(most, AT_ONCE)
         if self.tolerance is not None:
             count = min(count, self._next_look - len(self.rmse_history))
+        taken = len(self.rmse_history)
+        if self.refresh is not None:
+            count = next((n for n in range(1, count) if is_round(taken + n)), count)
         return count
 
     def _take(self, rule: UpdateRule, points: Points, count: int) -> Taken | None:
@@ -301,9 +308,12 @@ class Descent:
             self._look_whether_converged(points)
         if self.scheduler is not None:
             self._schedule()
+        self._refresh(optimizer)
+        return True
+
+    def _refresh(self, optimizer: Stepper) -> None:
         if self.refresh is not None and is_round(len(self.rmse_history)):
             optimizer.param_groups[0]["lr"] = self.refresh()
-        return True
 
     def _record(self, before: Tensor, loss: float, rmse_before: float) -> None:
         self.params_before = before
@@ -327,8 +337,8 @@ class Descent:
                 if self.finished:
                     return None
                 before.copy_(self.curve.params.detach())
-        if self._verdicts:  # what diverged rests where its loss was finite
-            rows = sorted(self._verdicts)
+        rows = [i for i, verdict in self._verdicts.items() if verdict.status == DIVERGED]
+        if rows:  # what diverged rests where its loss was finite
             with torch.no_grad():
                 self._rows(self.curve.params)[rows] = self._rows(before)[rows]
         total = loss.item() if loss.dim() == 0 else loss.sum().item()
@@ -420,8 +430,10 @@ class Descent:
         self._stride = state_dict["stride"]
         self._next_look = state_dict["next_look"]
         self._scheduled = state_dict["scheduler"]
-        self._verdicts = {i: Verdict(*verdict) for i, verdict in state_dict["verdicts"].items()}
         self.finished = state_dict["finished"]
+        verdicts = {i: Verdict(*verdict) for i, verdict in state_dict["verdicts"].items()}
+        # those that had arrived at the end of the other descent go on with the rest
+        self._verdicts = {i: v for i, v in verdicts.items() if self.finished or v.status == DIVERGED}
         self._resting = None
 
     def stop(self, message: str) -> None:

@@ -218,7 +218,7 @@ def prepare(
     return curve, points, tuple(map(str, labels))
 
 
-def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer) -> Scheduler | None:
+def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer, lr: Any = None) -> Scheduler | None:
     """What changes the learning rate of a rule from step to step, where it is wanted.
 
     Raises:
@@ -228,6 +228,8 @@ def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer
         return None
     if isinstance(rule, LevenbergMarquardt):
         raise InputError("scheduler: LevenbergMarquardt has no learning rate to change; leave the scheduler out")
+    if isinstance(lr, Tensor) and lr.numel() > 1:
+        raise InputError("scheduler: given many learning rates, and torch's schedulers change one; give one of both")
     try:
         made: Scheduler = scheduler(rule)
     except (AttributeError, TypeError, ValueError) as error:
@@ -255,9 +257,9 @@ def fit(
     seed: int = 2021,
     dtype: torch.dtype | None = None,
 ) -> FitResult:
-    """Fit a function to a series by gradient descent; the article's loop.
+    """Fit a function to a series, by Levenberg-Marquardt or, where a learning rate is given, by the article's loop.
 
-    Each step is params -= lr * gradient of the loss, such as mean((function(t, *params) - y)**2).
+    The loss is such as mean((function(t, *params) - y)**2); a step of the article is params -= lr * its gradient.
 
     Args:
         function: a family's name, such as "gaussian"; a formula, such as "a*exp(-t/tau) + c"; an import path, such
@@ -281,14 +283,14 @@ def fit(
         steps: number of steps at most; unless given 10,000 of Levenberg-Marquardt and the article's 10 of others.
         optimizer: the update rule: LevenbergMarquardt, a class of `gd_lightning.optim` or `torch.optim`, or any
             callable that makes an optimizer from parameters and a learning rate. Unless given, LevenbergMarquardt; but
-            SGD, the article's, where a learning rate is given.
+            SGD, the article's, where a learning rate or a scheduler is given.
         scheduler: changes the learning rate after each step: a class of `torch.optim.lr_scheduler`, or any callable
             that makes one from an optimizer.
         tolerance: how little has to be left for gradient descent to have converged, by the names in `Tolerance`, such
-            as `{"loss": 1e-8}`. Levenberg-Marquardt needs none: it goes on until rounding ends it.
+            as `{"loss": 1e-8}`. Levenberg-Marquardt heeds none: it goes on until rounding ends it.
         seed: seed of the random starting values.
-        dtype: precision to compute in. Where none is given a floating tensor y keeps its own, and
-            everything else is computed in float32, as on the command line.
+        dtype: precision to compute in. Unless given, double for Levenberg-Marquardt; for other rules that of y where it
+            is a floating tensor, else single, as on the command line.
 
     Returns:
         The result. A descent whose loss ceases to be finite ends with the status "diverged" and the last
@@ -307,8 +309,8 @@ def fit(
     seed = check_seed(seed)
     check_start(start)
     if optimizer is None:
-        optimizer = LevenbergMarquardt if lr is None else SGD
-    least_squares = optimizer is LevenbergMarquardt
+        optimizer = LevenbergMarquardt if lr is None and scheduler is None else SGD
+    least_squares = isinstance(make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR), LevenbergMarquardt)
     steps = whole_number("steps", (MOST_STEPS if least_squares else ARTICLE_STEPS) if steps is None else steps, least=1)
     if least_squares and lr is not None:
         raise InputError(f"lr: given {lr!r}, and LevenbergMarquardt takes none; leave it out, or give optimizer=SGD")
@@ -325,7 +327,7 @@ def fit(
         else make_rule(optimizer, curve.params, choose_lr(lr, trial, curve, points, began, loss_function))
     )
 
-    schedule = make_scheduler(scheduler, rule)
+    schedule = make_scheduler(scheduler, rule, lr)
     told = None
     descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
     if not least_squares:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Bools, Tangent, Verdict, norm, tangent, verdict
+from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Bools, Tangent, Verdict, around, norm, tangent, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss
 from gd_lightning.points import Points
@@ -95,7 +95,7 @@ class LevenbergMarquardt(Optimizer):
                 found.append(
                     Verdict(
                         DIVERGED,
-                        "the function or its derivative is not finite there, or its square is not; try another start",
+                        "the function, its derivative or a square is not finite there; try another start or units",
                     )
                 )
             elif status == HALTED:
@@ -404,27 +404,14 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
 
 
 def confirm(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent) -> None:
-    """Look a tenth of a standard error up and down each axis of the minimum; where the loss is lower, it is none.
-
-    Along an axis that the data leave open it is a tenth of the parameters. The gradient also vanishes on a saddle and
-    on a top; from there the descent goes on at the lowest of these places.
-    """
+    """Look around the minimum; where the loss is lower, it is none, but a saddle or a top: go on from there."""
     memory["status"][rows] = ARRIVED
     some = problem.select(rows)
     memory["open"][rows], memory["held"][rows] = at.undetermined(some), at.held
-    spare = np.maximum(some.points_each - at.determined.sum(axis=-1), 1)
-    error = np.sqrt(np.einsum("st,st->s", at.r, at.r) / spare)
-    size = norm(at.d * at.theta)
-    lengths = 0.1 * np.where(at.determined, error[:, None] / at.s, np.where(size > 0, size, 1.0)[:, None])
-    axes = np.moveaxis(lengths[..., None] * at.vt / at.d[:, None] * ~at.held[:, None], 1, 0)
-    probes = np.clip(at.theta + np.concatenate([axes, -axes]), problem.low, problem.high)
-    totals = some.sum_of(some(probes))
-    best = np.where(np.isnan(totals), np.inf, totals).argmin(axis=0)
-    places = np.arange(len(rows))
-    lower = (totals[best, places] < at.total - 10 * at.rounding) & (memory["escapes"][rows] < ESCAPES)
+    place, total, length = around(some, at)
+    lower = (total < at.total - 10 * at.rounding) & (memory["escapes"][rows] < ESCAPES)
     left = rows[lower]
-    memory["theta"][left] = probes[best, places][lower]
-    memory["radius"][left] = lengths[places, best % lengths.shape[-1]][lower]
+    memory["theta"][left], memory["radius"][left] = place[lower], length[lower]
     memory["status"][left], memory["polished"][left] = RUNNING, np.inf
     memory["escapes"][left] += 1
 

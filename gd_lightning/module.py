@@ -16,7 +16,7 @@ from torchmetrics import MeanSquaredError
 from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
-from gd_lightning.descent import Descent
+from gd_lightning.descent import AT_ONCE, Descent
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import choose_lr, make_scheduler, read_lr
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
@@ -110,11 +110,16 @@ class CurveFit(LightningModule):
         init = None if init is None else {name: float(value) for name, value in init.items()}
         # refuse what is wrong now, not when the run has begun
         rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
-        make_scheduler(scheduler, rule)
+        make_scheduler(scheduler, rule, given_lr)
         if compile and not isinstance(rule, UpdateRule):
             raise InputError(
                 f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules with a "
                 "learning rate, such as SGD or Adam; compile: false takes any"
+            )
+        if compile and steps_per_epoch < AT_ONCE:
+            raise InputError(
+                f"compile: given steps_per_epoch {steps_per_epoch}, expected at least {AT_ONCE}: so many steps are "
+                "compiled into one call"
             )
         if compile and scheduler is not None:
             raise InputError("compile: a scheduler changes the learning rate between the compiled steps; leave one out")
@@ -208,6 +213,8 @@ class CurveFit(LightningModule):
                 taken = self.descent.advance(rule, points, most, backward)
                 self._count_steps(len(taken))
             if not taken:
+                # no step is left that could meet a least number of steps or epochs
+                self.trainer.fit_loop.epoch_loop.min_steps = self.trainer.fit_loop.min_epochs = None
                 self.trainer.should_stop = True
                 break
             for i, (params, loss) in enumerate(taken):

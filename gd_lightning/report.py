@@ -4,6 +4,7 @@ Both read the plain dict of `result.json`, so that neither needs what computed i
 """
 
 import re
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -119,29 +120,31 @@ def outcome(result: dict[str, Any]) -> str:
     return f"{rmse} after {steps}. Status: {status}."
 
 
-def advice(result: dict[str, Any], allowed: int | None = None) -> list[str]:
+def advice(result: dict[str, Any], allowed: int | None = None, undo: Sequence[str] = ()) -> list[str]:
     """How far the fit could have come, and what to type for that.
 
     Args:
         result: the content of `result.json`.
         allowed: how many steps the same command would let another update rule take; any number unless given.
+        undo: options of the command that another update rule does not take, such as `--model.scheduler null`.
     """
     lines = list(result["summary"])
     suggestion = result["suggestion"]
     if suggestion is not None:
         more = suggestion["steps"] if allowed is not None and suggestion["steps"] > allowed else None
         steps = "" if more is None else f" --trainer.max_steps {more}"
-        lines.append(f"Try: --model.optimizer {suggestion['optimizer']}{steps}")
+        lines.append(" ".join(["Try:", f"--model.optimizer {suggestion['optimizer']}{steps}", *undo]))
     return lines
 
 
-def card(result: dict[str, Any], command: str, allowed: int | None = None) -> str:
+def card(result: dict[str, Any], command: str, allowed: int | None = None, undo: Sequence[str] = ()) -> str:
     """The text card: what was fitted, what came out, and how to read the other tabs, in Markdown.
 
     Args:
         result: the content of `result.json`.
         command: what was typed to make this run.
         allowed: as for `advice`.
+        undo: likewise.
     """
     batch = is_batch(result)
     before = {name: middle(flat(value)) if batch else value for name, value in result["initial_parameters"].items()}
@@ -153,7 +156,7 @@ def card(result: dict[str, Any], command: str, allowed: int | None = None) -> st
     optimizer, rate = result["optimizer"], ""
     if result["lr"] is not None:
         rate = " and many learning rates" if is_batch_of_lr(result) else f" and the learning rate lr = {result['lr']:g}"
-    further = [re.sub(r"^Try: (.*)$", r"Try: `\1`", line) for line in advice(result, allowed)]
+    further = [re.sub(r"^Try: (.*)$", r"Try: `\1`", line) for line in advice(result, allowed, undo)]
     told = [line for line in (result["guidance"] or {"sentences": []})["sentences"] if line not in further]
     median_of = " (medians over the series)" if batch else ""
     return f"""\

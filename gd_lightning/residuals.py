@@ -36,6 +36,7 @@ class Residuals:
         low: lower bounds of theta, shape `(F,)`, as numbers of the parameters' own precision.
         high: upper bounds.
         points: the points, in double precision.
+        vanishing: whether the data of a series are so small that nothing is left of their squares, `(S,)`.
     """
 
     def __init__(self, curve: Curve, points: Points, loss_function: Loss = mse) -> None:
@@ -54,6 +55,7 @@ class Residuals:
         self._sigma = None if self.points.sigma is None else self.points.sigma.cpu().numpy().reshape(-1, length)
         scaled = self._targets if self._sigma is None else self._targets / self._sigma
         self.size_of_targets = np.sqrt(np.einsum("st,st->s", scaled, scaled))
+        self.vanishing = (self.size_of_targets == 0) & (scaled != 0).any(axis=-1)
         present = np.ones(scaled.shape) if self._sigma is None else np.isfinite(self._sigma)
         self.points_each = present.sum(axis=-1, dtype=np.int64)
         self.tape = self._tape()
@@ -185,6 +187,7 @@ class Residuals:
         if self.tape is not None:
             selected._columns = [one if one.ndim == 1 else one[chosen] for one in self._columns]
         selected.size_of_targets, selected.points_each = self.size_of_targets[chosen], self.points_each[chosen]
+        selected.vanishing = self.vanishing[chosen]
         return selected
 
     def _scaled(self, difference: Tensor) -> Tensor:

@@ -266,7 +266,7 @@ class FitResult:
                 lines.append(f"  {name:<{width}} = {value:<12.6g} (start {self.initial_parameters[name]:.6g})")
         lines += [f"  {sentence}" for sentence in self.summary.sentences]
         if self.summary.suggestion:
-            lines.append(f"  Try: optimizer={self.summary.suggestion}, which is the default where no lr is given")
+            lines.append(f"  Try: optimizer={self.summary.suggestion}, the default where no lr and scheduler are given")
         return "\n".join(lines)
 
     @property

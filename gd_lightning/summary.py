@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
-from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt, Minimum, minimum
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt, Minimum, minimum
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
 
@@ -46,7 +46,6 @@ def summarize(
     steps: int,
     optimizer: str,
     guidance: Guidance | None,
-    allowed: int = MOST_STEPS,
 ) -> Summary:
     """Compare where a descent has come with where Levenberg-Marquardt arrives from its start, and from its end.
 
@@ -58,19 +57,20 @@ def summarize(
         steps: how many steps were taken.
         optimizer: name of the update rule.
         guidance: what the curvature says of its learning rate.
-        allowed: how many steps a user would let Levenberg-Marquardt take.
     """
     params = curve.params.detach()
     reached = _loss(curve, points, loss_function, params)
     if optimizer == LevenbergMarquardt.__name__:
         return Summary((), reached, params.double(), steps)
+    if not math.isfinite(reached):
+        return Summary(())
     from_start = minimum(curve, points, loss_function, initial)
     from_end = minimum(curve, points, loss_function, params)
     best = min(from_start, from_end, key=lambda found: _total(found, reached))
-    suggests = best is from_start or _total(from_start, reached) <= _total(best, reached) * (1 + AS_GOOD)
-    suggests = suggests and all(verdict is not None for verdict in from_start.verdicts) and from_start.steps <= allowed
-    pace = _pace(guidance)
     least = _total(best, reached)
+    suggests = _total(from_start, reached) - least <= AS_GOOD * max(least, 1e-9 * reached)
+    suggests = suggests and all(verdict is not None for verdict in from_start.verdicts)
+    pace = _pace(guidance)
     unit = "RMSE" if loss_function is mse and points.sigma is None else "loss"
     took = f"{steps} step{'s' * (steps != 1)}"
     now = f"{unit} {_shown(reached, unit, points)} after {took}"
@@ -100,7 +100,8 @@ def _pace(guidance: Guidance | None) -> list[str]:
     if guidance is None or math.isnan(guidance.growth):
         return []
     lines = guidance.sentences()
-    return [line for line in lines if line.startswith("At ")]
+    near = "." if guidance.exact else ", near the start."
+    return [f"{line.removesuffix('.')}{near}" for line in lines if line.startswith("At ")]
 
 
 def _percent(share: float) -> str:

@@ -218,6 +218,23 @@ def test_divergence_stops_with_exit_code_3(tmp_path):
     assert kept.tolist() == [content["parameters"][name] for name in "abc"]
 
 
+def test_a_least_number_of_steps_does_not_keep_a_run_that_has_arrived(tmp_path):
+    limits = ["--trainer.max_steps=1000", "--trainer.min_steps=100"]
+    done = forked("fit", "--model.optimizer=LevenbergMarquardt", *limits, cwd=tmp_path, timeout=100)
+    assert (done.code, done.err) == (0, "")
+    assert (result(tmp_path)["steps"], result(tmp_path)["status"]) == (1, "converged")
+
+
+def test_who_follows_the_suggestion_reaches_what_it_promised(tmp_path):
+    slower = ["--model.scheduler=torch.optim.lr_scheduler.ExponentialLR", "--model.scheduler.gamma=0.9"]
+    done = forked("fit", *slower, cwd=tmp_path)
+    [promised] = re.findall(r"the best quadratic for these data has (\S+) ", done.out)
+    [options] = re.findall(r"^Try: (.+)$", done.out, re.MULTILINE)
+    again = forked("fit", *slower, *options.split(), cwd=tmp_path)
+    assert (again.code, again.err) == (0, "")
+    assert f"{result(tmp_path, 1)['rmse']:.4g}" == promised
+
+
 def test_a_start_without_finite_loss(tmp_path):
     done = gd_lightning("fit", "--model.init.a", "1e30", cwd=tmp_path)
     assert done.code == 3

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.descent import DIVERGED, STEP_LIMIT, STOPPED, Descent, NonFiniteError, descend
 from gd_lightning.optim import SGD
@@ -138,3 +139,28 @@ def test_stopped_from_outside(article):
     descent.step(rule, Points(article.t, article.y))
     descent.stop("enough")
     assert (descent.status, descent.message) == (STOPPED, "enough")
+
+
+def test_a_loaded_descent_goes_on_with_the_series_that_had_arrived():
+    """The end of a run judges each series; those that have arrived go on where the others do."""
+    t = torch.linspace(0, 1, 10)
+    points = Points(t, torch.stack([2 * t + 1, 30 * t**2]))
+
+    def begun():
+        curve = Curve("linear")
+        curve.start(torch.zeros(2, 2))
+        return Descent(curve, tolerance=Tolerance.of(torch.float32)), SGD([curve.params], 0.5)
+
+    straight, rule = begun()
+    for _ in range(160):
+        assert straight.step(rule, points)
+    first, rule = begun()
+    for _ in range(140):
+        first.step(rule, points)
+    first.end(rule, points)
+    then, rule = begun()
+    then.curve.set_params(first.curve.params.detach())
+    then.load_state_dict(first.state_dict())
+    for _ in range(20):
+        assert then.step(rule, points)
+    assert torch.equal(then.curve.params, straight.curve.params)

@@ -1,3 +1,6 @@
+import math
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -203,3 +206,44 @@ def test_all_names_are_handed_on():
     with pytest.raises(AttributeError, match="no attribute 'fitt'"):
         gd_lightning.fitt  # noqa: B018
     assert FitResult is gd_lightning.FitResult
+
+
+def test_a_descent_that_begins_on_a_top_has_not_converged():
+    """cos(a - pi/2 t) has its largest error at a = pi, where its gradient vanishes as well."""
+    t, y = [0.0, 1.0], [2.0, 0.0]
+    result = fit("cos(a - pi/2*t)", t, y, init={"a": math.pi}, lr=0.1, steps=100)
+    assert result.status != "converged"
+    assert fit("cos(a - pi/2*t)", t, y, init={"a": math.pi}).rmse == pytest.approx(0.5**0.5)
+
+
+def test_the_mean_absolute_error_has_not_converged_because_one_point_is_met():
+    result = fit("c + 0*t", range(5), [0, 1, 2, 3, 10], init={"c": 10}, loss="mae", lr=1e-12, steps=1000)
+    assert result.status == "step limit"
+
+
+def test_a_scheduler_asks_for_gradient_descent_and_takes_one_learning_rate(article):
+    halved = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    result = fit("quadratic", article.t, article.y, init=article.init, scheduler=halved)
+    assert (result.optimizer, result.steps) == ("SGD", 10)
+    assert result.lr == pytest.approx(1e-5 * 0.5**10)
+    with pytest.raises(InputError, match="scheduler: given many learning rates"):
+        fit("quadratic", article.t, article.y, lr={"a": 1e-5, "b": 1e-3, "c": 0.1}, scheduler=halved)
+
+
+def test_however_it_is_made_levenberg_marquardt_is_itself(article):
+    made = fit("quadratic", article.t, article.y, optimizer=lambda params, lr: LevenbergMarquardt(params))
+    assert made.status == "converged"
+    assert made.lr is None
+    assert made.parameters == fit("quadratic", article.t, article.y).parameters
+
+
+def test_squares_that_vanish_are_no_convergence():
+    result = fit("linear", range(5), [1e-200 * n for n in range(1, 6)], init={"a": 1e-200, "b": 0})
+    assert result.status == "diverged"
+    assert "units" in result.message
+
+
+def test_a_start_without_a_loss_has_no_summary_and_an_exact_fit_has_its_suggestion():
+    assert fit("a*log(t - b)", [1.0, 2, 3], [1.0, 2, 3], init={"a": 1, "b": 5}, lr=1e-3).summary.sentences == ()
+    line = fit("linear", range(10), [2 * n + 1 for n in range(10)], lr="auto", steps=300)
+    assert line.summary.suggestion == "LevenbergMarquardt"

@@ -226,6 +226,8 @@ def test_double_precision_through_the_trainer(tmp_path, article):
         ({"lr": 0}, "lr: given 0"),
         ({"init": {"q": 1}}, "has no parameter 'q'"),
         ({"steps_per_epoch": 0}, "steps_per_epoch: given 0, expected at least 1"),
+        ({"compile": True}, "compile: given steps_per_epoch 1, expected at least 100"),
+        ({"compile": True, "steps_per_epoch": 100, "optimizer": torch.optim.Adam}, "compile: given the optimizer Adam"),
     ],
 )
 def test_wrong_arguments(arguments, message):
