@@ -28,6 +28,7 @@ from gd_lightning.optim import SGD
 from gd_lightning.points import Points
 
 ROUNDS, STEPS, FITS = 9, 1000, 20
+LONG = 50_000  # steps of the compiled run of a Trainer
 LR = 1e-5
 PEAK = "amplitude*exp(-(t - center)**2/(2*width**2)) + offset"
 
@@ -63,27 +64,31 @@ def begin(start: Tensor) -> tuple[Curve, SGD]:
 def stepped(points: Points, start: Tensor) -> None:
     """The same in `Descent`, as `fit` takes its steps."""
     curve, rule = begin(start)
-    descent = Descent(curve)
-    for _ in range(STEPS):
-        descent.step(rule, points)
+    descent, taken = Descent(curve), 0
+    while taken < STEPS:
+        taken += len(descent.advance(rule, points, STEPS - taken))
 
 
 class Clock(pl.Callback):
-    """Times the steps of a Trainer, without its beginning and end."""
+    """Times the steps of a Trainer, without its beginning and end, and those after the first batch for themselves."""
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.began = timeit.default_timer()
 
+    def on_train_batch_end(self, trainer: pl.Trainer, *rest: object) -> None:
+        if trainer.current_epoch == 0:
+            self.warm = timeit.default_timer()
+
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        self.seconds = timeit.default_timer() - self.began
+        self.seconds, self.later = (timeit.default_timer() - moment for moment in (self.began, self.warm))
 
 
-def trained(start: Tensor) -> float:
-    """Seconds of a Trainer for the steps, a hundred to a batch."""
+def trained(start: Tensor, steps: int, steps_per_epoch: int, compile: bool = False) -> Clock:
+    """A Trainer's time for so many steps, so many to a batch."""
     clock = Clock()
     trainer = pl.Trainer(
         accelerator="cpu",
-        max_steps=STEPS,
+        max_steps=steps,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
@@ -91,9 +96,11 @@ def trained(start: Tensor) -> float:
         enable_model_summary=False,
         callbacks=[clock],
     )
-    module = CurveFit(init=dict(zip("abc", start.tolist(), strict=True)), lr=LR, steps_per_epoch=100)
+    module = CurveFit(
+        init=dict(zip("abc", start.tolist(), strict=True)), lr=LR, steps_per_epoch=steps_per_epoch, compile=compile
+    )
     trainer.fit(module, NoisySeries())
-    return clock.seconds
+    return clock
 
 
 def seconds(function: Callable[[], object], calls: int = 1) -> float:
@@ -139,8 +146,8 @@ def steps() -> None:
     chunks = STEPS // compiled.steps
     ways: dict[str, Callable[[], float]] = {
         "the article's loop": lambda: seconds(lambda: plain(t, y, start)),
-        "Descent.step in a loop": lambda: seconds(lambda: stepped(points, start)),
-        "Trainer, 100 steps to a training_step": lambda: trained(start),
+        "Descent, as fit takes its steps": lambda: seconds(lambda: stepped(points, start)),
+        "Trainer, 100 steps to a training_step": lambda: trained(start, STEPS, 100).seconds,
         "compiled, 100 steps to a call": lambda: seconds(lambda: [compiled.take(points) for _ in range(chunks)]),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
@@ -148,7 +155,15 @@ def steps() -> None:
         for name, way in ways.items():
             times[name].append(way())
     table("one step, 20 points, 3 parameters", times, STEPS)
-    print(f"compilation: {first:.1f} s the first time, {second:.1f} s for the next curve of the same kind")
+    long = trained(start, LONG, 1000, compile=True)
+    plain_step = min(times["the article's loop"]) / STEPS
+    later = long.later / (LONG - 1000) / plain_step
+    print(
+        f"Trainer with model.compile: {later:.3f} a step, {long.seconds / LONG / plain_step:.3f} with its compilation"
+    )
+    print(
+        f"in {LONG:,} steps; compilation: {first:.1f} s the first time, {second:.1f} s for the next curve of the same kind"
+    )
 
 
 def fits() -> None:

@@ -99,7 +99,7 @@ class Tangent(NamedTuple):
         jac: their Jacobian J, likewise weighted, `(S, T, F)`; columns of parameters that a bound holds are 0.
         scale: the largest norms that J's columns have had, `(S, F)`.
         held: which parameters are at a bound that the loss pulls beyond, `(S, F)`.
-        finite: whether residuals, Jacobian and the sums of their squares are finite and the data's squares do not vanish,
+        finite: whether residuals, Jacobian and their sums of squares are finite and the data's squares do not vanish,
             `(S,)`; else `r` and `jac` are 0.
         s: singular values of K, largest first, `(S, F)`.
         vt: right singular vectors as rows, `(S, F, F)`.
