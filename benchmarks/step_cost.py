@@ -161,9 +161,7 @@ def steps() -> None:
     print(
         f"Trainer with model.compile: {later:.3f} a step, {long.seconds / LONG / plain_step:.3f} with its compilation"
     )
-    print(
-        f"in {LONG:,} steps; compilation: {first:.1f} s the first time, {second:.1f} s for the next curve of the same kind"
-    )
+    print(f"in {LONG:,} steps; compilation: {first:.1f} s the first time, {second:.1f} s for the next curve like it")
 
 
 def fits() -> None:

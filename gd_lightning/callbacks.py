@@ -19,6 +19,7 @@ from torch import Tensor
 from gd_lightning.conditioning import Guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.errors import InputError
+from gd_lightning.landscape import check_axes
 from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
 from gd_lightning.pictures import descent_pictures, picture, strip
@@ -29,6 +30,7 @@ from gd_lightning.result import FitResult
 __all__ = ["LastCheckpoint", "LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
 
+SEEN = 1e-6  # beside a parameter, the least way that a picture can show
 FIRST_LOOK_AGAIN = 10  # steps after which the curvature of a function that is not linear is looked at again
 
 
@@ -99,6 +101,8 @@ class PredictionPlots(Callback):
             if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
                 log_figure(trainer, "prediction", self._prediction(module, params, f"step {step}"), step)
 
+        if not isinstance(self.landscape, bool):
+            check_axes(module.curve, self.landscape)
         module.watchers.append(look)
         self._look = look
 
@@ -137,9 +141,12 @@ class PredictionPlots(Callback):
         names = None if isinstance(self.landscape, bool) else self.landscape
         title = f"after {result.steps} step{'s' * (result.steps != 1)} of {way(result)}"
         points, loss_function = module.points(), module.loss_function
+        start, end = result.path[0][1], result.path[-1][1]
+        moved = bool(((start - end).abs() > SEEN * end.abs()).any())
+        path = result.path if moved else result.path[-1:]  # a start at the minimum leaves nothing to see of the way
         optimum = module.curve.params.detach().double() if best is None else best
         landscape, parameters = descent_pictures(
-            module.curve, points, loss_function, result.path, optimum, names=names, title=title
+            module.curve, points, loss_function, path, optimum, names=names, title=title
         )
         for tag, figure in (("landscape", landscape), ("parameters", parameters)):
             if figure is not None:

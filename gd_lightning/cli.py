@@ -41,6 +41,7 @@ from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_function, check_points
+from gd_lightning.landscape import check_axes
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
@@ -347,7 +348,8 @@ class CommandLine(LightningCLI):
             config.model.predictors = columns
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
-            if config.model.optimizer is None and config.model.scheduler is None and not config.model.compile:
+            open_ = config.model.optimizer is None and config.model.scheduler is None and not config.model.compile
+            if open_ and self.config.subcommand != "sweep":
                 config.model.optimizer = Namespace(  # type: ignore[no-untyped-call]
                     class_path=f"gd_lightning.{LevenbergMarquardt.__name__}"
                 )
@@ -458,6 +460,9 @@ class CommandLine(LightningCLI):
         points = self._in_the_precision_of_the_run(self.datamodule.points)
         check_points(self.model.curve, points, self.datamodule.predictors)
         check_function(self.model.curve, points)
+        for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, PredictionPlots) and not isinstance(callback.landscape, bool):
+                check_axes(self.model.curve, callback.landscape)
         if self.model.start == "data":
             check_squares(self.datamodule.points.to(self.model.curve.params.detach()))
         self.report.next_command = tensorboard_command(self.trainer)

@@ -11,7 +11,7 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
 
-__all__ = ["Landscape", "landscape"]
+__all__ = ["Landscape", "check_axes", "landscape"]
 
 MARGIN = 0.2  # on each side of what is to be seen, as a part of its extent
 ARRIVED = 1e-3  # of the way to the best fit: a path that ends nearer to it has no direction left
@@ -106,7 +106,7 @@ def landscape(
     if not torch.isfinite(best).all():
         raise InputError(f"landscape: the optimum is {best.tolist()}, expected finite numbers")
     free = curve.demands.free
-    given = None if names is None else _numbers_of(names, curve)
+    given = None if names is None else check_axes(curve, names)
     walked = torch.stack([params.detach().to(best) for _, params in path])
     path_loss = _losses(curve, exact, loss_function, walked)
     near = path_loss <= LOST * path_loss[0].nan_to_num(torch.inf, torch.inf)
@@ -145,20 +145,22 @@ def landscape(
     )
 
 
-def _numbers_of(names: Sequence[str], curve: Curve) -> list[int]:
+def check_axes(curve: Curve, names: Sequence[str]) -> list[int]:
     """The places of the parameters along the axes."""
     free = [curve.names[i] for i in curve.demands.free]
     axes = min(len(free), 2)
     if isinstance(names, str) or len(names) != axes:
         example = ", ".join(free[:axes])
-        raise InputError(f"names: given {names!r}, expected {('one', 'two')[axes - 1]} of the free, such as {example}")
+        raise InputError(
+            f"landscape: given {names!r}, expected {('one', 'two')[axes - 1]} of the free, such as {example}"
+        )
     for name in names:
         if name not in curve.names:
-            raise InputError(f"names: {curve.function_name} has no parameter {name!r}; {suggest(name, free)}")
+            raise InputError(f"landscape: {curve.function_name} has no parameter {name!r}; {suggest(name, free)}")
         if name not in free:
-            raise InputError(f"names: {name} is fixed or tied, expected a free parameter; {suggest(name, free)}")
+            raise InputError(f"landscape: {name} is fixed or tied, expected a free parameter; {suggest(name, free)}")
     if len(set(names)) < axes:
-        raise InputError(f"names: given {names[0]!r} twice, expected two parameters; choose from {', '.join(free)}")
+        raise InputError(f"landscape: given {names[0]!r} twice, expected two parameters; choose from {', '.join(free)}")
     return [curve.names.index(name) for name in names]
 
 

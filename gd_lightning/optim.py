@@ -85,6 +85,10 @@ def make_rule(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:
         InputError: the learning rate or another number is out of range, or the rule is one that needs more than
             the gradient of a step.
     """
+    if isinstance(rule, str):
+        raise InputError(
+            f"optimizer: given the text {rule!r}, expected the class, as in: from gd_lightning import Adam"
+        )
     check_lr(lr)
     many = isinstance(lr, Tensor) and lr.numel() > 1
     if many and isinstance(rule, type) and not issubclass(rule, UpdateRule):

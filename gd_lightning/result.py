@@ -281,7 +281,7 @@ class FitResult:
         return ", ".join(f"{found.count(one)} {one}" for one in sorted(set(found), key=found.count, reverse=True))
 
     def _count(self) -> str:
-        return f"{self.rmse.numel()} series, median RMSE {self.rmse.median():.6g}"
+        return f"{self.rmse.numel()} series, median RMSE {self.rmse.quantile(0.5):.6g}"
 
 
 def by_name(curve: Curve, params: Tensor) -> dict[str, Any]:

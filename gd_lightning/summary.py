@@ -14,6 +14,7 @@ from gd_lightning.points import Points
 
 __all__ = ["Summary", "summarize"]
 
+ARRIVED = 1e-6  # a share of the loss that says that the parameters have arrived, too
 AS_GOOD = 1e-3  # a loss that is larger by no more is as good
 
 
@@ -73,13 +74,15 @@ def summarize(
     pace = _pace(guidance)
     unit = "RMSE" if loss_function is mse and points.sigma is None else "loss"
     took = f"{steps} step{'s' * (steps != 1)}"
-    now = f"{unit} {_shown(reached, unit, points)} after {took}"
+    of_all = f" over {math.prod(points.batch)} series" if points.batch else ""
+    now = f"{unit} {_shown(reached, unit, points)}{of_all} after {took}"
     if not least < reached:
         return Summary((f"{now}; Levenberg-Marquardt finds nothing better near it.",), reached, params.double(), steps)
     if reached <= least * (1 + AS_GOOD):
         share = (reached - least) / reached
+        further = "" if share <= ARRIVED else ", though the parameters may have further to go"
         return Summary(
-            (f"{now}; that is the best there is near it, to {_percent(share)} of the loss.",),
+            (f"{now}; the loss is within {_percent(share)} of the least near it{further}.",),
             least,
             best.params,
             best.steps,

@@ -114,7 +114,8 @@ def _conclusion(found: SweepResult) -> list[str]:
     steps = f"{found.steps:,} step{'s' * (found.steps != 1)}"
     reachable = found.reachable
     least = math.isfinite(reachable.rmse)
-    lines = []
+    linear = found.guidance is not None and found.guidance.exact
+    lines = ["(settled at: the step from which the RMSE stays within 1 % of its end)"]
     if found.best is None:
         lines.append(f"All {len(found.labels)} diverged.")
     else:
@@ -125,9 +126,9 @@ def _conclusion(found: SweepResult) -> list[str]:
     if least:
         way = f"Levenberg-Marquardt, {reachable.steps} step{'s' * (reachable.steps != 1)}"
         way += "" if reachable.from_start else " from this end"
-        lines.append(f"The best fit has RMSE {reachable.rmse:.6g} ({way}).")
+        lines.append(f"The best fit {'' if linear else 'found '}has RMSE {reachable.rmse:.6g} ({way}).")
     suggestion = _suggestion(found)
-    return [*lines, f"Try: {suggestion}"] if suggestion else lines
+    return [*lines, f"Try, with gd-lightning fit: {suggestion}"] if suggestion else lines
 
 
 def _suggestion(found: SweepResult) -> str | None:

@@ -373,7 +373,7 @@ def test_nothing_is_changed(descent):
 def test_names_that_cannot_be(names, message):
     curve = Curve("gaussian", {"center": {"fixed": 1}}).double()
     best = numbers(2, 1, 0.8)
-    with pytest.raises(InputError, match=r"^names: .*") as error:
+    with pytest.raises(InputError, match=r"^landscape: .*") as error:
         landscape(curve, Points(T, T), mse, [(0, best)], best, names=names)
     assert message in str(error.value)
 

@@ -15,12 +15,14 @@ from gd_lightning.optim import SGD, Adam
 from gd_lightning.resolve import parameter_names, resolve
 
 CASES = int(os.environ.get("SUMMARY_CASES", "1"))  # for each family
-NOW = r"(?P<unit>RMSE|loss) (?P<now>\S+) after (?P<steps>\d+) steps?; "
+NOW = r"(?P<unit>RMSE|loss) (?P<now>\S+)(?: over \d+ series)? after (?P<steps>\d+) steps?; "
 BETTER = NOW + (
     r"the best (?P<what>.+) for these data has (?P<best>\S+) "
     r"\(Levenberg-Marquardt, (?P<needed>\d+) steps?(?P<end> from this end)?\)\."
 )
-AS_GOOD = NOW + r"that is the best there is near it, to (?P<share>\S+) of the loss\."
+AS_GOOD = (
+    NOW + r"the loss is within (?P<share>\S+) of the least near it(, though the parameters may have further to go)?\."
+)
 NOTHING = NOW + r"Levenberg-Marquardt finds nothing better near it\."
 FORMULA = "a*exp(-b*t) + c"
 TIMES = np.linspace(0, 4, 30)

@@ -311,10 +311,13 @@ def test_typed_learning_rates_and_rules():
 def test_what_is_suggested_was_seen(article):
     """The options of a member that has arrived; where none has, Levenberg-Marquardt, which has."""
     slow = sweep("quadratic", article.t, article.y, lrs=[1e-6, 1e-5], init=article.init)
-    assert sweep_report(slow).renderables[-1] == "Try: --model.optimizer LevenbergMarquardt --model.lr null"
+    assert (
+        sweep_report(slow).renderables[-1]
+        == "Try, with gd-lightning fit: --model.optimizer LevenbergMarquardt --model.lr null"
+    )
     t = (article.t - article.t.mean()) / article.t.std()
     quick = sweep("quadratic", t, article.y, lrs=[0.01, 0.3], steps=400)
-    assert sweep_report(quick).renderables[-1] == "Try: --model.lr 0.3 --trainer.max_steps 400"
+    assert sweep_report(quick).renderables[-1] == "Try, with gd-lightning fit: --model.lr 0.3 --trainer.max_steps 400"
 
 
 @pytest.fixture(scope="module")
