@@ -22,6 +22,7 @@ from gd_lightning.errors import InputError
 from gd_lightning.landscape import check_axes
 from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
+from gd_lightning.optim import is_many
 from gd_lightning.pictures import descent_pictures, picture, strip
 from gd_lightning.plots import png
 from gd_lightning.report import advice, card, flat, outcome, terminal_report
@@ -316,7 +317,7 @@ def undone(module: CurveFit) -> list[str]:
 
 def way(result: FitResult) -> str:
     """The update rule, with its learning rate where it has one."""
-    one = result.lr is not None and not (isinstance(result.lr, Tensor) and result.lr.numel() > 1)
+    one = result.lr is not None and not is_many(result.lr)
     return f"{result.optimizer}, lr = {float(result.lr):.4g}" if one else result.optimizer
 
 

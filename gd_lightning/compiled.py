@@ -19,7 +19,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.optim import UpdateRule
 from gd_lightning.points import Points
 
-__all__ = ["CompiledSteps", "compile_steps", "pure_step", "repeat"]
+__all__ = ["CompiledSteps", "compilable", "compile_steps", "pure_step", "repeat"]
 
 State = dict[str, Tensor]
 Carried = tuple[Tensor, State]
@@ -45,7 +45,7 @@ def pure_step(curve: Curve, rule: UpdateRule, loss_function: Loss = mse) -> Step
         broadcasts with params. It gives new params, new state, and, both from before the step, the loss `(*batch)`
         and the sum of the gradient `(*batch)`, which is finite where the gradient is.
     """
-    numbers = {name: rule.param_groups[0][name] for name in rule.numbers if name != "lr"}
+    numbers = {name: rule.param_groups[0][name] for name in rule.numbers}
     project = _projection(curve)
 
     def summed_loss(params: Tensor, points: Points) -> tuple[Tensor, Tensor]:
@@ -124,6 +124,20 @@ def compile_steps(step: Step, steps: int, options: dict[str, Any] | None = None)
     return compiled
 
 
+def compilable(rule: Optimizer) -> UpdateRule:
+    """A rule whose steps can be compiled.
+
+    Raises:
+        InputError: it is not one of gd_lightning's with a learning rate.
+    """
+    if not isinstance(rule, UpdateRule):
+        raise InputError(
+            f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules with a "
+            "learning rate, such as SGD or Adam; compile: false takes any"
+        )
+    return rule
+
+
 class CompiledSteps:
     """Takes steps of a curve by the dozen, in place of as many calls of `descend`.
 
@@ -140,13 +154,8 @@ class CompiledSteps:
     """
 
     def __init__(self, curve: Curve, rule: Optimizer, loss_function: Loss = mse, steps: int = 100) -> None:
-        if not isinstance(rule, UpdateRule):
-            raise InputError(
-                f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules, such as "
-                "SGD; compile: false takes any"
-            )
         self.curve = curve
-        self.rule = rule
+        self.rule = compilable(rule)
         self.loss_function = loss_function
         self.steps = steps
         self._compiled: dict[object, Steps] = {}
@@ -185,7 +194,7 @@ class CompiledSteps:
         if not state and self._has_state(params, lr):
             return repeat(self._step(), self.steps)(params, state, lr, points)
         given = (params, lr, *points.columns, points.targets, points.sigma, *state.values())
-        numbers = tuple(self.rule.param_groups[0][name] for name in self.rule.numbers if name != "lr")
+        numbers = tuple(self.rule.param_groups[0][name] for name in self.rule.numbers)
         form = (numbers, *((value.shape, value.dtype, value.device) for value in given if value is not None))
         if form not in self._compiled:
             self._compiled[form] = self._compile(params, state, lr, points)

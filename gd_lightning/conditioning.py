@@ -10,15 +10,16 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from gd_lightning.curve import Curve
-from gd_lightning.least_squares import jacobian
-from gd_lightning.losses import Loss, mae, mse, residual, weights
-from gd_lightning.optim import ARTICLE_LR, growth_of
+from gd_lightning.losses import Loss, mae, mse
+from gd_lightning.optim import ARTICLE_LR, growth_of, is_many, rule_name
 from gd_lightning.points import Points
+from gd_lightning.residuals import Residuals
 
 __all__ = ["AUTO", "Guidance", "auto_lr", "curvatures", "guidance"]
 
@@ -170,17 +171,13 @@ def _count(steps: float) -> str:
 
 def _root_of_curvature(curve: Curve, points: Points, loss_function: Loss) -> Tensor:
     """The matrix A, `(*batch, T, F)`, whose A'A is the Gauss-Newton curvature over the F free parameters."""
-    exact = points.to(points.targets.double())
-    present = exact.present
-
-    def residuals(params: Tensor) -> Tensor:
-        return residual(curve.evaluate(exact.t, params), exact.targets, exact.sigma)
-
-    params = curve.params.detach().to(exact.targets).expand(*points.batch, -1)
-    jac = jacobian(residuals, params)[..., curve.demands.free]
-    with torch.no_grad():
-        weight = weights(loss_function, residuals(params)) * 2 / present.sum(dim=-1, keepdim=True)
-    return torch.where(present.unsqueeze(-1), jac * weight.sqrt().unsqueeze(-1), 0.0)
+    problem = Residuals(curve, points, loss_function)
+    r, root = problem.linearize(problem.theta)
+    with np.errstate(all="ignore"):  # what is not finite is looked for
+        if problem.robust:
+            root = root * problem.roots_of_weights(r)[..., None]
+        root = root * np.sqrt(2 / problem.points_each)[:, None, None]
+    return torch.from_numpy(root).reshape(*points.batch, *root.shape[1:])
 
 
 def _eigenvalues(root: Tensor) -> Tensor:
@@ -250,7 +247,7 @@ def guidance(
     growth = growth_of(optimizer)
     each = curvatures(curve, points, loss_function).reshape(-1, len(curve.demands.free))
     given = optimizer.param_groups[0]["lr"]
-    if isinstance(given, Tensor) and given.numel() > 1:
+    if is_many(given):
         lr, x = math.nan, torch.full_like(each, math.nan)
         if loss_function is not mae:  # with a diagonal D of them the error follows DA'A, similar to DA'AD by roots of D
             diagonal = given.to(each).expand(*points.batch, len(curve.names))[..., curve.demands.free]
@@ -276,7 +273,7 @@ def guidance(
         growth=factor,
         steps_per_e=math.nan if math.isnan(rate) else (1 / rate if rate > 0 else math.inf),
         exact=linear and loss_function is mse,
-        rule=("torch.optim." if type(optimizer).__module__.startswith("torch.") else "") + type(optimizer).__name__,
+        rule=rule_name(optimizer),
         has_curvature=loss_function is not mae,
         series=len(each),
         steepest=int(each[:, 0].nan_to_num(-1.0).argmax()) if known else None,

@@ -143,7 +143,7 @@ class Tangent(NamedTuple):
         Also those that could double without moving a prediction by more than rounding.
         """
         shares = np.where(self.determined[..., None], 0.0, self.vt)
-        norms = np.sqrt(np.einsum("stf,stf->sf", self.jac, self.jac))
+        norms = column_norms(self.jac)
         faint = norms * np.maximum(np.abs(self.theta), 1.0) <= EPS * problem.size_of_targets[:, None]
         open_: Bools = ((np.abs(shares).max(axis=-2) > 0.1) | faint) & ~self.held
         return open_
@@ -181,7 +181,7 @@ def tangent(
         slope = np.einsum("stf,st->sf", jac, r)
         held = ((theta <= problem.low) & (slope > 0)) | ((theta >= problem.high) & (slope < 0))
         jac = np.where(held[:, None], 0.0, jac)
-    norms = np.sqrt(np.einsum("stf,stf->sf", jac, jac))
+    norms = column_norms(jac)
     size = np.sqrt(total)
     # each residual errs by EPS times its prediction, and by EPS times what each parameter adds to it
     err = EPS * (problem.size_of_targets + size + np.vecdot(norms, np.abs(theta)))
@@ -207,6 +207,12 @@ def norm(values: Array) -> Array:
     return length
 
 
+def column_norms(jac: Array) -> Array:
+    """Euclidean lengths of the columns of Jacobians `(S, T, F)`, `(S, F)`."""
+    lengths: Array = np.sqrt(np.einsum("stf,stf->sf", jac, jac))
+    return lengths
+
+
 @np.errstate(all="ignore")  # what is not finite is looked for
 def around(problem: Residuals, at: Tangent) -> tuple[Array, Array, Array]:
     """The lowest of the places a tenth of a standard error up and down each axis of a minimum.
@@ -225,7 +231,7 @@ def around(problem: Residuals, at: Tangent) -> tuple[Array, Array, Array]:
     steps = lengths[..., None] * at.vt / at.d[:, None]
     if problem.robust:
         r, jac = problem.linearize(at.theta)
-        norms = np.sqrt(np.einsum("stf,stf->sf", jac, jac))
+        norms = column_norms(jac)
         plain = np.divide(0.1 * norm(r)[:, None], norms, out=np.zeros_like(norms), where=norms > 0)
         steps = np.concatenate([steps, plain[..., None] * np.eye(plain.shape[-1])], axis=1)
         lengths = np.concatenate([lengths, plain * at.d], axis=1)
@@ -246,8 +252,7 @@ def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
         at = tangent(problem, problem.theta)
         size = np.einsum("st,st->s", at.r, at.r)
         slopes = np.abs(np.einsum("stf,st->sf", at.jac, at.r))
-        norms = np.sqrt(np.einsum("stf,stf->sf", at.jac, at.jac))
-        cosines = np.nan_to_num(slopes / (norms * np.sqrt(size)[:, None]))
+        cosines = np.nan_to_num(slopes / (column_norms(at.jac) * np.sqrt(size)[:, None]))
         flat = (at.promise <= tolerance.loss * size) & (cosines <= tolerance.gradient).all(axis=-1)
         still = (np.abs(at.step(at.newton)) <= tolerance.step * np.abs(at.theta)).all(axis=-1)
         converged = at.finite & np.isfinite(size) & (flat | still)

@@ -79,6 +79,7 @@ class Curve(nn.Module):
         self.guess = getattr(resolved, "guess", None)
         self.domain: str | None = getattr(resolved, "domain", None)
         self.pointwise: bool | None = True if is_pointwise(resolved) else None  # else it has to be tried
+        self.linear: bool | None = None  # in its free parameters; this, too
         self.defaults = default_values(resolved)
         self.demands = Parameters(self.names, parameters, self.function_name)
         self.params = nn.Parameter(torch.zeros(len(self.names)))

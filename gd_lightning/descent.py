@@ -28,7 +28,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import Loss, mse, rmse
 from gd_lightning.milestones import is_round
-from gd_lightning.optim import UpdateRule
+from gd_lightning.optim import UpdateRule, is_many
 from gd_lightning.points import Points, Predictors
 from gd_lightning.residuals import Residuals
 
@@ -255,10 +255,8 @@ class Descent:
             return [(self.params_before, self.loss)] if self.step(optimizer, points, backward) else []
         taken = []
         for params, loss, preds in zip(*seen, strict=True):
-            value = loss.item() if loss.dim() == 0 else loss.sum().item()
-            plain = self.loss_function is mse and points.sigma is None and loss.dim() == 0
-            self._record(params, value, value**0.5 if plain else self.rmse(preds, points))
-            taken.append((params, value))
+            self._record(params, *self._measured(preds, loss, points))
+            taken.append((params, self.loss))
         self._look_whether_converged(points)
         self._refresh(optimizer)
         return taken
@@ -337,14 +335,17 @@ class Descent:
                 if self.finished:
                     return None
                 before.copy_(self.curve.params.detach())
-        rows = [i for i, verdict in self._verdicts.items() if verdict.status == DIVERGED]
-        if rows:  # what diverged rests where its loss was finite
+        if (resting := self.resting) is not None:  # what diverged rests where its loss was finite
             with torch.no_grad():
-                self._rows(self.curve.params)[rows] = self._rows(before)[rows]
-        total = loss.item() if loss.dim() == 0 else loss.sum().item()
-        if self.loss_function is mse and points.sigma is None and loss.dim() == 0:
-            return total, total**0.5
-        return total, self.rmse(preds, points)
+                self.curve.params[resting] = before[resting]
+        return self._measured(preds, loss, points)
+
+    def _measured(self, preds: Tensor, loss: Tensor, points: Points) -> tuple[float, float]:
+        """The loss, of several series their sum, and the RMSE, which for one plain series is its root."""
+        if loss.dim():
+            return loss.sum().item(), self.rmse(preds, points)
+        total = loss.item()
+        return total, total**0.5 if self.loss_function is mse and points.sigma is None else self.rmse(preds, points)
 
     def _least_squares_step(self, rule: LevenbergMarquardt, points: Points) -> tuple[float, float]:
         problem = self._residuals(points)
@@ -368,11 +369,14 @@ class Descent:
         self._next_look = math.ceil(self._next_look * LATER)
         if not self._fallen <= self.tolerance.loss * abs(self.loss):
             return
-        verdicts = judge(self._residuals(points), self.tolerance)
-        lost = {i: verdict for i, verdict in self._verdicts.items() if verdict.status == DIVERGED}
-        found = {i: verdict for i, verdict in enumerate(verdicts) if verdict is not None} | lost
-        if len(found) == len(verdicts):
+        found = self._judged(points, self.tolerance)
+        if len(found) == len(self.statuses):
             self._verdicts, self.finished = found, True
+
+    def _judged(self, points: Points, tolerance: Tolerance) -> dict[int, Verdict]:
+        """The series that have converged, and those that had ended before."""
+        verdicts = judge(self._residuals(points), tolerance)
+        return {i: verdict for i, verdict in enumerate(verdicts) if verdict is not None} | self._verdicts
 
     def end(self, optimizer: Stepper, points: Points) -> None:
         """Look where the last step led: a step that left the finite numbers is undone, a rise is told."""
@@ -396,8 +400,7 @@ class Descent:
             if not points.batch:  # of several series, some may have arrived
                 return
         if self.tolerance is not None and not (self._stopped or self.finished) and self.rmse_history:
-            verdicts = judge(self._residuals(points), self.tolerance)
-            self._verdicts = {i: v for i, v in enumerate(verdicts) if v is not None} | self._verdicts
+            self._verdicts = self._judged(points, self.tolerance)
 
     def rmse(self, preds: Tensor, points: Points) -> float:
         """RMSE over all points, of one series or of several."""
@@ -518,7 +521,7 @@ class Descent:
         last = self.rmse_history[-2:]
         growth = last[-1] / last[0] if last[0] > 0 else 0.0
         factor = 1 / (1 + growth) if growth > 1 else 0.1
-        if isinstance(lr, Tensor) and lr.numel() > 1:
+        if is_many(lr):
             return f"try a smaller lr, {factor:.1g} of it"
         return f"try a smaller lr, such as {float(lr) * factor:.1e}"
 
@@ -553,6 +556,6 @@ class Descent:
 
 def at_lr(lr: float | Tensor) -> str:
     """Which learning rate it was, where there is one."""
-    if isinstance(lr, Tensor) and lr.numel() > 1:
+    if is_many(lr):
         return ""
     return f" with lr={float(lr):g}"

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gd_lightning.conditioning import AUTO, auto_lr, guidance
+from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent, Scheduler
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
 from gd_lightning.losses import Loss, make_loss, mse
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, make_rule
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, is_many, make_rule
 from gd_lightning.points import Points, as_numbers, as_points, check_numbers
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
@@ -30,6 +30,7 @@ __all__ = [
     "make_scheduler",
     "prepare",
     "read_lr",
+    "refreshed",
     "whole_number",
 ]
 
@@ -179,6 +180,15 @@ def choose_lr(
     return float(lr)
 
 
+def refreshed(
+    lr: Any, told: Guidance | None, rule: Optimizer, curve: Curve, points: Points, loss_function: Loss
+) -> Callable[[], float] | None:
+    """What finds `lr: auto` anew as the curvature changes; none where another was given, or the curvature stays."""
+    if not isinstance(lr, str) or told is None or told.exact:
+        return None
+    return lambda: auto_lr(curve, points, loss_function, False, rule)
+
+
 def check_seed(seed: Any) -> int:
     """A seed that a generator of torch takes.
 
@@ -228,7 +238,7 @@ def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer
         return None
     if isinstance(rule, LevenbergMarquardt):
         raise InputError("scheduler: LevenbergMarquardt has no learning rate to change; leave the scheduler out")
-    if isinstance(lr, Tensor) and lr.numel() > 1:
+    if is_many(lr):
         raise InputError("scheduler: given many learning rates, and torch's schedulers change one; give one of both")
     try:
         made: Scheduler = scheduler(rule)
@@ -310,7 +320,8 @@ def fit(
     check_start(start)
     if optimizer is None:
         optimizer = LevenbergMarquardt if lr is None and scheduler is None else SGD
-    least_squares = isinstance(make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR), LevenbergMarquardt)
+    trial = make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
+    least_squares = isinstance(trial, LevenbergMarquardt)
     steps = whole_number("steps", (MOST_STEPS if least_squares else ARTICLE_STEPS) if steps is None else steps, least=1)
     if least_squares and lr is not None:
         raise InputError(f"lr: given {lr!r}, and LevenbergMarquardt takes none; leave it out, or give optimizer=SGD")
@@ -319,22 +330,16 @@ def fit(
     loss_function = make_loss(loss)
     curve, points, labels = prepare(function, t, y, sigma, init, parameters, dtype)
     lr = read_lr(lr, curve.names, points.batch)
-    trial = make_rule(optimizer, curve.params, ARTICLE_LR)  # refuses what is wrong before the start is looked for
     began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
-    rule = (
-        trial
-        if least_squares
-        else make_rule(optimizer, curve.params, choose_lr(lr, trial, curve, points, began, loss_function))
-    )
-
+    chosen = ARTICLE_LR if least_squares else choose_lr(lr, trial, curve, points, began, loss_function)
+    rule = make_rule(optimizer, curve.params, chosen)
     schedule = make_scheduler(scheduler, rule, lr)
     told = None
     descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
     if not least_squares:
-        linear = is_linear(curve, points)
-        told = guidance(curve, points, rule, loss_function, linear=linear)
-        if isinstance(lr, str) and not linear and schedule is None:
-            descent.refresh = lambda: auto_lr(curve, points, loss_function, linear, rule)
+        told = guidance(curve, points, rule, loss_function, linear=is_linear(curve, points))
+        if schedule is None:
+            descent.refresh = refreshed(lr, told, rule, curve, points, loss_function)
     taken = 0
     while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
         taken += len(seen)

@@ -13,12 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
-from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
+from gd_lightning.compiled import compilable
+from gd_lightning.conditioning import AUTO, Guidance, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import AT_ONCE, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.fitting import choose_lr, make_scheduler, read_lr
+from gd_lightning.fitting import choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, mse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
@@ -111,11 +112,8 @@ class CurveFit(LightningModule):
         # refuse what is wrong now, not when the run has begun
         rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
         make_scheduler(scheduler, rule, given_lr)
-        if compile and not isinstance(rule, UpdateRule):
-            raise InputError(
-                f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules with a "
-                "learning rate, such as SGD or Adam; compile: false takes any"
-            )
+        if compile:
+            compilable(rule)
         if compile and steps_per_epoch < AT_ONCE:
             raise InputError(
                 f"compile: given steps_per_epoch {steps_per_epoch}, expected at least {AT_ONCE}: so many steps are "
@@ -153,6 +151,7 @@ class CurveFit(LightningModule):
         self.started = False
         self.watchers: list[Callable[[int, Tensor], None]] = []
         self.guidance: Guidance | None = None
+        self._result: FitResult | None = None
 
     def setup(self, stage: str) -> None:
         """Find starting values, from the generator that made the data where there is one, and a learning rate."""
@@ -162,6 +161,7 @@ class CurveFit(LightningModule):
             self._start()
         self.descent = self._new_descent()
         self.guidance = None
+        self._result = None
 
     def _start(self) -> None:
         data = self.own_data()
@@ -190,9 +190,9 @@ class CurveFit(LightningModule):
         # a metric keeps its float32 when its module goes to another precision
         self.train_mse.set_dtype(self.curve.params.dtype)
         self.guide()
-        if isinstance(self.given_lr, str) and self.scheduler is None and self.guidance and not self.guidance.exact:
-            points, rule = self.points(), self._rule()
-            self.descent.refresh = lambda: auto_lr(self.curve, points, self.loss_function, False, rule)
+        if self.scheduler is None:
+            rule, points = self._rule(), self.points()
+            self.descent.refresh = refreshed(self.given_lr, self.guidance, rule, self.curve, points, self.loss_function)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
@@ -238,6 +238,7 @@ class CurveFit(LightningModule):
             with torch.no_grad():
                 loss = self.loss_function(self(points.t), points.targets, points.sigma).sum()
             self._log_state(self.global_step, params, points, loss.item())
+        self._result = self.result()  # so that all who ask share one summary
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Points, Tensor]:
         """The points and their prediction."""
@@ -289,7 +290,9 @@ class CurveFit(LightningModule):
         return None if kept_out is None else kept_out.to(self.curve.params.detach())
 
     def result(self) -> FitResult:
-        """What the fit has found so far."""
+        """What the fit has found: so far, or at its end."""
+        if self._result is not None:
+            return self._result
         data, rule = self.own_data(), self._rule()
         return FitResult.of(
             self.descent,

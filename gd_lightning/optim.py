@@ -27,7 +27,9 @@ __all__ = [
     "UpdateRule",
     "check_lr",
     "growth_of",
+    "is_many",
     "make_rule",
+    "rule_name",
 ]
 
 ARTICLE_LR = 1e-5
@@ -90,7 +92,7 @@ def make_rule(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:
             f"optimizer: given the text {rule!r}, expected the class, as in: from gd_lightning import Adam"
         )
     check_lr(lr)
-    many = isinstance(lr, Tensor) and lr.numel() > 1
+    many = is_many(lr)
     if many and isinstance(rule, type) and not issubclass(rule, UpdateRule):
         raise _takes_one_lr(rule)
     try:
@@ -111,6 +113,17 @@ def make_rule(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:
     if many and not isinstance(optimizer, UpdateRule):
         raise _takes_one_lr(type(optimizer))
     return optimizer
+
+
+def rule_name(optimizer: Optimizer) -> str:
+    """What an update rule is called; those of torch by their package, too."""
+    theirs = type(optimizer).__module__.startswith("torch.")
+    return ("torch.optim." if theirs else "") + type(optimizer).__name__
+
+
+def is_many(lr: Any) -> bool:
+    """Whether a learning rate is one of several numbers."""
+    return isinstance(lr, Tensor) and lr.numel() > 1
 
 
 def _takes_one_lr(rule: type) -> InputError:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.least_squares import jacobian
-from gd_lightning.losses import Loss, mse, weights
+from gd_lightning.losses import Loss, mse, residual, weights
 from gd_lightning.points import Points
 from gd_lightning.tape import Tape
 
@@ -112,8 +112,7 @@ class Residuals:
             with np.errstate(all="ignore"):
                 return self._residuals(self._play(self.tape, theta)[-1])
         with torch.no_grad():
-            preds = self.curve.evaluate(self.points.t, self.params(theta))
-            r = self._scaled(preds - self.points.targets)
+            r = self._of(self.params(theta))
         return r.expand(*theta.shape[:-2], *self.points.targets.shape).reshape(*theta.shape[:-1], -1).cpu().numpy()
 
     def linearize(self, theta: Array) -> tuple[Array, Array]:
@@ -140,7 +139,7 @@ class Residuals:
                 jacobian(self._of, self.params(theta))[..., self.free], len(self.free)
             )
         preds, copies = self._predict_apart(theta)
-        r = self._scaled(preds.detach() - self.points.targets)
+        r = residual(preds.detach(), self.points.targets, self.points.sigma)
         return self._array(r.expand(self.points.targets.shape)), lambda: self._gradients(preds, copies)
 
     def sum_of(self, r: Array) -> Array:
@@ -148,8 +147,8 @@ class Residuals:
         if not self.robust:
             squares: Array = np.einsum("...t,...t->...", r, r)
             return squares
-        residual = torch.from_numpy(r)
-        total: Array = (self.loss_function(residual, torch.zeros_like(residual), None) * r.shape[-1]).numpy()
+        preds = torch.from_numpy(r)  # as far from zero as the residuals are large
+        total: Array = (self.loss_function(preds, torch.zeros_like(preds), None) * r.shape[-1]).numpy()
         return total
 
     def roots_of_weights(self, r: Array) -> Array:
@@ -190,11 +189,8 @@ class Residuals:
         selected.vanishing = self.vanishing[chosen]
         return selected
 
-    def _scaled(self, difference: Tensor) -> Tensor:
-        return difference if self.points.sigma is None else difference / self.points.sigma
-
     def _of(self, params: Tensor) -> Tensor:
-        return self._scaled(self.curve.evaluate(self.points.t, params) - self.points.targets)
+        return residual(self.curve.evaluate(self.points.t, params), self.points.targets, self.points.sigma)
 
     def _array(self, values: Tensor, *last: int) -> Array:
         array: Array = values.reshape(self.count, self.points.targets.shape[-1], *last).cpu().numpy()

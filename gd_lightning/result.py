@@ -203,7 +203,7 @@ class FitResult:
         """Data, fitted curve and the curve of the start in one figure; of several series the worst, median and best."""
         from gd_lightning.pictures import picture
 
-        after = f"after {self.steps} step{'s' * (self.steps != 1)}"
+        after = f"after {self._took}"
         params = self.curve.params.detach()
         return picture(
             self.curve, self.points, params, after, holdout=self.holdout, labels=self.labels, series=self.series

@@ -109,11 +109,13 @@ def check_squares(points: Points) -> None:
 
 def is_linear(curve: Curve, points: Points) -> bool:
     """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
-    problem = _Problem.of(curve, points.one(0), curve.known_start(), list(curve.demands.free), SCREENED_BY)
-    try:
-        return len(problem.linear_subset()) == len(curve.demands.free)
-    except Exception:  # a function of the user's that cannot be computed for many parameters side by side
-        return False
+    if curve.linear is None:
+        problem = _Problem.of(curve, points.one(0), curve.known_start(), list(curve.demands.free), SCREENED_BY)
+        try:
+            curve.linear = len(problem.linear_subset()) == len(curve.demands.free)
+        except Exception:  # a function of the user's that cannot be computed for many parameters side by side
+            curve.linear = False
+    return curve.linear
 
 
 def _found(

@@ -25,7 +25,7 @@ from gd_lightning.fitting import check_seed, choose_lr, prepare, read_lr, whole_
 from gd_lightning.least_squares import jacobian
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt, Minimum, minimum
 from gd_lightning.losses import Loss, mae, make_loss, mse, root
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, check_lr, make_rule
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, check_lr, make_rule, rule_name
 from gd_lightning.points import Points, as_numbers
 from gd_lightning.resolve import Function
 from gd_lightning.result import by_name, plain, versions
@@ -527,7 +527,7 @@ def compare(
         function=curve.function_name,
         kind=kind,
         labels=labels,
-        rules=[_name(rule) for rule in optimizers],
+        rules=[rule_name(rule) for rule in optimizers],
         lrs=[
             None if isinstance(rule, LevenbergMarquardt) else plain(rule.param_groups[0]["lr"]) for rule in optimizers
         ],
@@ -582,7 +582,7 @@ def _of_rules(curve: Curve, points: Points, rules: Sequence[Any], lr: Any, loss_
             given = ARTICLE_LR  # which it does not use
         elif given is None or isinstance(given, str):
             given = _suitable(curve, points, rule, loss_function, steps)
-        names.append(_name(trial))
+        names.append(rule_name(trial))
         values.append(given)
     counts = Counter(names)
     labels = [
@@ -593,11 +593,6 @@ def _of_rules(curve: Curve, points: Points, rules: Sequence[Any], lr: Any, loss_
         twice = next(label for label, count in Counter(labels).items() if count > 1)
         raise InputError(f"rules: {twice} is given more than once; expected different rules or learning rates")
     return labels, [rule for rule, _ in pairs], values
-
-
-def _name(rule: Optimizer) -> str:
-    theirs = type(rule).__module__.startswith("torch.")
-    return ("torch.optim." if theirs else "") + type(rule).__name__
 
 
 def _around_the_limit(curve: Curve, points: Points, rule: Rule, loss_function: Loss, steps: int) -> list[float]:
