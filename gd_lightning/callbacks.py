@@ -323,7 +323,8 @@ def way(result: FitResult) -> str:
 
 def steps_allowed(trainer: Trainer, module: CurveFit) -> int | None:
     """How many steps the limits of a run allow; none where only time does."""
-    limits = [trainer.max_steps, (trainer.max_epochs or -1) * module.steps_per_epoch]
+    epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
+    limits = [trainer.max_steps, epochs * module.steps_per_epoch]
     return min((limit for limit in limits if limit >= 0), default=None)
 
 

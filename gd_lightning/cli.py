@@ -34,6 +34,7 @@ from gd_lightning.callbacks import (
     StepProgressBar,
     Stopping,
     run_folder,
+    steps_allowed,
 )
 from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
@@ -561,7 +562,7 @@ class CommandLine(LightningCLI):
             start=model.start,
             loss=model.loss,
             lr=None if compares_lrs or not self._is_typed("--model.lr") else model.given_lr,
-            steps=self._sweep_steps(config),
+            steps=self._sweep_steps(),
             optimizer=model.optimizer_class,
             seed=self.datamodule.seed,
         )
@@ -577,13 +578,12 @@ class CommandLine(LightningCLI):
             console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
             console.print(f"Next: {tensorboard_command(self.trainer)}", soft_wrap=True, highlight=False)
 
-    def _sweep_steps(self, config: Any) -> int:
+    def _sweep_steps(self) -> int:
         """The limit that was typed; else that of the configuration, but no fewer than tell learning rates apart."""
-        trainer = config.trainer
-        limits = [trainer.max_steps, trainer.max_epochs * self.model.steps_per_epoch]
-        steps = min((limit for limit in limits if limit >= 0), default=STEPS)
+        allowed = steps_allowed(self.trainer, self.model)
+        steps = STEPS if allowed is None else allowed
         typed = self._is_typed("--trainer.max_steps") or self._is_typed("--trainer.max_epochs")
-        return int(steps if typed else max(steps, STEPS))
+        return steps if typed else max(steps, STEPS)
 
 
 def describe_batch(batch: tuple[int, ...]) -> str:

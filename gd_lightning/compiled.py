@@ -45,7 +45,7 @@ def pure_step(curve: Curve, rule: UpdateRule, loss_function: Loss = mse) -> Step
         broadcasts with params. It gives new params, new state, and, both from before the step, the loss `(*batch)`
         and the sum of the gradient `(*batch)`, which is finite where the gradient is.
     """
-    numbers = {name: rule.param_groups[0][name] for name in rule.numbers}
+    numbers = rule.constants(rule.param_groups[0])
     project = _projection(curve)
 
     def summed_loss(params: Tensor, points: Points) -> tuple[Tensor, Tensor]:
@@ -194,7 +194,7 @@ class CompiledSteps:
         if not state and self._has_state(params, lr):
             return repeat(self._step(), self.steps)(params, state, lr, points)
         given = (params, lr, *points.columns, points.targets, points.sigma, *state.values())
-        numbers = tuple(self.rule.param_groups[0][name] for name in self.rule.numbers)
+        numbers = tuple(self._numbers().values())
         form = (numbers, *((value.shape, value.dtype, value.device) for value in given if value is not None))
         if form not in self._compiled:
             self._compiled[form] = self._compile(params, state, lr, points)
@@ -203,12 +203,14 @@ class CompiledSteps:
     def _step(self) -> Step:
         return pure_step(self.curve, self.rule, self.loss_function)
 
+    def _numbers(self) -> dict[str, float]:
+        return self.rule.constants(self.rule.param_groups[0])
+
     def _has_state(self, params: Tensor, lr: Tensor) -> bool:
         if self._compiled:  # which needs the state, where there is one
             return False
         state: State = {}
-        numbers = {name: self.rule.param_groups[0][name] for name in self.rule.numbers} | {"lr": lr}
-        self.rule.update(params, torch.zeros_like(params), state, **numbers)
+        self.rule.update(params, torch.zeros_like(params), state, lr=lr, **self._numbers())
         return bool(state)
 
     def _compile(self, params: Tensor, state: State, lr: Tensor, points: Points) -> Steps:

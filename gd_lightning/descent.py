@@ -26,7 +26,7 @@ from gd_lightning.convergence import (
 )
 from gd_lightning.curve import Curve
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
-from gd_lightning.losses import Loss, mse, rmse
+from gd_lightning.losses import Loss, mse, pooled_rmse
 from gd_lightning.milestones import is_round
 from gd_lightning.optim import UpdateRule, is_many
 from gd_lightning.points import Points, Predictors
@@ -154,9 +154,8 @@ def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function:
         What the steps saw; or none where a loss, gradient or parameter ceased to be finite. Then nothing was changed,
         and `descend` will find where.
     """
-    group, theta = rule.param_groups[0], curve.params
-    numbers = {name: group[name] for name in rule.numbers}
-    lr = group["lr"].to(theta) if isinstance(group["lr"], Tensor) else group["lr"]
+    theta = curve.params
+    arguments = rule.arguments(rule.param_groups[0], theta)
     params, state = theta.detach().clone(), dict(rule.state[theta])
     before, losses, predicted, slopes = [], [], [], []
     for _ in range(steps):
@@ -169,7 +168,7 @@ def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function:
         losses.append(loss.detach())
         predicted.append(preds.detach())
         with torch.no_grad():
-            params = rule.update(params, gradient, state, lr=lr, **numbers)  # step
+            params = rule.update(params, gradient, state, **arguments)  # step
             if curve.demands.constrained:
                 slopes.append(gradient)  # a bound can make a finite parameter of one that is not
                 params = curve.demands.project(params)
@@ -342,10 +341,9 @@ class Descent:
 
     def _measured(self, preds: Tensor, loss: Tensor, points: Points) -> tuple[float, float]:
         """The loss, of several series their sum, and the RMSE, which for one plain series is its root."""
-        if loss.dim():
-            return loss.sum().item(), self.rmse(preds, points)
-        total = loss.item()
-        return total, total**0.5 if self.loss_function is mse and points.sigma is None else self.rmse(preds, points)
+        if not loss.dim() and self.loss_function is mse and points.sigma is None:
+            return loss.item(), loss.item() ** 0.5
+        return loss.sum().item(), pooled_rmse(preds, points.targets, points.sigma)
 
     def _least_squares_step(self, rule: LevenbergMarquardt, points: Points) -> tuple[float, float]:
         problem = self._residuals(points)
@@ -401,12 +399,6 @@ class Descent:
                 return
         if self.tolerance is not None and not (self._stopped or self.finished) and self.rmse_history:
             self._verdicts = self._judged(points, self.tolerance)
-
-    def rmse(self, preds: Tensor, points: Points) -> float:
-        """RMSE over all points, of one series or of several."""
-        if points.sigma is None:
-            return rmse(preds.flatten(), points.targets.flatten())
-        return rmse(preds[points.present], points.targets[points.present])
 
     def state_dict(self) -> dict[str, Any]:
         """What a descent needs to go on: tensors, numbers and text."""

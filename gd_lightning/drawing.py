@@ -27,6 +27,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.milestones import is_one_two_five
+
 __all__ = [
     "MARGIN",
     "NOTHING",
@@ -463,9 +465,8 @@ def _number_steps(axes: Axes, walk: Walk, spots: Array, inside: NDArray[np.bool_
     last = len(walk.steps) - 1
     for i in [last, *range(last)]:
         step = walk.steps[i]
-        is_round = step == 0 or str(step).rstrip("0") in ("1", "2", "5")
         apart = all((np.abs(spots[i] - spots[other]) > ROOM).any() for other in numbered)
-        if not (inside[i] and apart and (is_round or i == last)):
+        if not (inside[i] and apart and (is_one_two_five(step) or i == last)):
             continue
         numbered.append(i)
         right = spots[i][0] > 0.85

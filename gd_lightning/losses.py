@@ -22,6 +22,7 @@ __all__ = [
     "make_loss",
     "mean",
     "mse",
+    "pooled_rmse",
     "residual",
     "rmse",
     "rmse_each",
@@ -166,6 +167,20 @@ def rmse(preds: Tensor, targets: Tensor) -> float:
         The RMSE as a plain number.
     """
     return root(mse(preds, targets))
+
+
+def pooled_rmse(preds: Tensor, targets: Tensor, sigma: Tensor | None = None) -> float:
+    """RMSE over all points of one series, or of several together, in units of y.
+
+    Args:
+        preds: predictions, shape `(*batch, T)`.
+        targets: data, likewise.
+        sigma: standard deviations, likewise, which weigh nothing here; but a point with an infinite one is none.
+    """
+    if sigma is None:
+        return rmse(preds.flatten(), targets.flatten())
+    present = torch.isfinite(sigma)
+    return rmse(preds[present], targets[present])
 
 
 def rmse_each(preds: Tensor, targets: Tensor, present: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from gd_lightning.descent import AT_ONCE, Descent
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
-from gd_lightning.losses import make_loss, mse, root
+from gd_lightning.losses import make_loss, pooled_rmse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name, plain
@@ -343,7 +343,7 @@ class CurveFit(LightningModule):
         assert points is not None
         with torch.no_grad():
             preds = self.curve.evaluate(points.t, params)
-        return root(mse(preds[points.present], points.targets[points.present]))
+        return pooled_rmse(preds, points.targets, points.sigma)
 
     def _log_state(self, step: int, params: Tensor, points: Points, loss: float) -> None:
         """Write loss, RMSE and parameters as they were after a number of steps."""

@@ -180,12 +180,19 @@ class UpdateRule(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            numbers = {name: group[name] for name in self.numbers}
             for theta in group["params"]:
                 if theta.grad is not None:
-                    lr = group["lr"].to(theta) if isinstance(group["lr"], Tensor) else group["lr"]
-                    theta.copy_(self.update(theta, theta.grad, self.state[theta], lr=lr, **numbers))
+                    theta.copy_(self.update(theta, theta.grad, self.state[theta], **self.arguments(group, theta)))
         return loss
+
+    def constants(self, group: dict[str, Any]) -> dict[str, float]:
+        """The rule's own numbers by name, such as `beta`, as they stand in a parameter group."""
+        return {name: group[name] for name in self.numbers}
+
+    def arguments(self, group: dict[str, Any], theta: Tensor) -> dict[str, Any]:
+        """What `update` takes beside theta, g and state: lr in the precision of theta, and the rule's own numbers."""
+        lr = group["lr"].to(theta) if isinstance(group["lr"], Tensor) else group["lr"]
+        return {"lr": lr, **self.constants(group)}
 
     def growth(self, x: Tensor) -> Tensor:
         """The factor by which one step multiplies an error on a quadratic, in the long run.
@@ -269,21 +276,12 @@ class Momentum(UpdateRule):
         return _spectral_radius(1 + beta - x, beta)
 
 
-class Nesterov(UpdateRule):
+class Nesterov(Momentum):
     """v <- beta * v + g; theta <- theta - lr * (g + beta * v)
 
     Momentum that looks ahead (Nesterov, 1983; in this form Sutskever et al., 2013).
-    It is `torch.optim.SGD` with `momentum=beta, nesterov=True`.
-
-    Args:
-        params: the tensors to step.
-        lr: learning rate, above 0.
-        beta: the part of the velocity that is kept, from 0 to below 1.
+    It is `torch.optim.SGD` with `momentum=beta, nesterov=True`; its arguments are those of `Momentum`.
     """
-
-    def __init__(self, params: ParamsT, lr: float | Tensor, beta: float = 0.9) -> None:
-        _check_beta("beta", beta)
-        super().__init__(params, lr, beta=beta)
 
     def update(self, theta: Tensor, g: Tensor, state: State, lr: float | Tensor, beta: float) -> Tensor:
         v = state["v"] = beta * state.get("v", 0.0) + g

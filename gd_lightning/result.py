@@ -19,7 +19,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.losses import make_loss, rmse, rmse_each
+from gd_lightning.losses import make_loss, pooled_rmse, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
 from gd_lightning.summary import Summary, summarize
 
@@ -297,9 +297,7 @@ def rmse_of(curve: Curve, points: Points) -> Any:
         preds = curve(points.t)
     if points.batch:
         return rmse_each(preds, points.targets, points.present)
-    if points.sigma is None:
-        return rmse(preds, points.targets)
-    return rmse(preds[points.present], points.targets[points.present])
+    return pooled_rmse(preds, points.targets, points.sigma)
 
 
 def plain(value: Any) -> Any:

@@ -73,17 +73,14 @@ def together(params: Parameter, rules: Sequence[Rule], lrs: Sequence[float | Ten
     side_by_side = SideBySide(params, rules, lrs)
     one = side_by_side.optimizers[0]
     if not isinstance(one, UpdateRule) or any(
-        type(other) is not type(one) or _numbers(other) != _numbers(one) for other in side_by_side.optimizers
+        type(other) is not type(one) or other.constants(other.param_groups[0]) != one.constants(one.param_groups[0])
+        for other in side_by_side.optimizers
     ):
         return side_by_side
     each = [torch.as_tensor(other.param_groups[0]["lr"], dtype=torch.float64) for other in side_by_side.optimizers]
     rule = make_rule(rules[0], params, lrs[0])
     rule.param_groups[0]["lr"] = torch.stack([lr.reshape(-1) for lr in each]).to(params.detach())
     return rule
-
-
-def _numbers(rule: Optimizer) -> dict[str, Any]:
-    return {name: value for name, value in rule.param_groups[0].items() if name not in ("params", "lr")}
 
 
 class Course(NamedTuple):
@@ -496,7 +493,7 @@ def compare(
         raise InputError(f"lr: given {lr!r} to a sweep of learning rates; give lrs, such as lrs=[1e-6, 1e-5, 1e-4]")
     loss_function = make_loss(loss)
     lr = read_lr(lr, curve.names)
-    make_rule(optimizer, curve.params, ARTICLE_LR)
+    trial = make_rule(optimizer, curve.params, ARTICLE_LR)
     mappings = _mappings(starts) if kind == "starts" else []
     began = set_start(curve, points, generator, start, {**(init or {}), **mappings[0]} if mappings else init)
     first = curve.params.detach().clone()
@@ -508,7 +505,6 @@ def compare(
         labels, each_rule, each_lr = _of_rules(curve, points, rules or [], lr, loss_function, steps)
         begin = first.expand(len(labels), -1)
     else:
-        trial = make_rule(optimizer, curve.params, ARTICLE_LR)
         if isinstance(trial, LevenbergMarquardt) and lr is not None:
             raise InputError(f"lr: given {lr!r}, and LevenbergMarquardt takes none; leave it out, or give another rule")
         chosen = choose_lr(lr, trial, curve, points, began, loss_function)
