@@ -26,11 +26,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.optimize import curve_fit  # type: ignore[import-untyped]
-from torch import Tensor
 
 from gd_lightning import fit
-from gd_lightning.formula import Formula
-from gd_lightning.least_squares import jacobian
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "nist"
 CONVERGED = "converged"
@@ -130,33 +127,10 @@ class Outcome(NamedTuple):
     steps: int
 
 
-def standard_errors(problem: Problem, estimates: Mapping[str, float]) -> dict[str, float]:
-    """sqrt(diag(s**2 (J'J)**-1)) with s**2 = RSS / (T - P), from the singular values of the exact Jacobian."""
-    formula = Formula(problem.formula)
-    columns = {name: torch.from_numpy(column) for name, column in problem.columns.items()}
-    params = torch.tensor([estimates[name] for name in problem.certified], dtype=torch.float64)
-
-    def residuals(params: Tensor) -> Tensor:
-        named = dict(zip(problem.certified, params.unbind(-1), strict=True))
-        return formula(**columns, **named) - torch.from_numpy(problem.y)
-
-    jac = jacobian(residuals, params)
-    size = jac.norm(dim=-2)
-    unit = jac / size
-    if not unit.isfinite().all():
-        return dict.fromkeys(problem.certified, math.nan)
-    _, singular, vh = torch.linalg.svd(unit, full_matrices=False)
-    rows, count = jac.shape
-    s = (residuals(params).square().sum() / (rows - count)).sqrt()
-    errors = s * (vh.mT / singular).norm(dim=-1) / size
-    return dict(zip(problem.certified, errors.tolist(), strict=True))
-
-
 def by_us(problem: Problem, start: Mapping[str, float]) -> Outcome:
     """`gd_lightning.fit`."""
     result = fit(problem.formula, problem.t, problem.y, init=start)
-    errors = standard_errors(problem, result.parameters)
-    return Outcome(result.parameters, errors, result.status, result.steps)
+    return Outcome(result.parameters, result.standard_errors, result.status, result.steps)
 
 
 def by_scipy(problem: Problem, start: Mapping[str, float]) -> Outcome:

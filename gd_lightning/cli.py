@@ -41,7 +41,7 @@ from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
-from gd_lightning.fitting import check_function, check_points
+from gd_lightning.fitting import check_absolute, check_function, check_points
 from gd_lightning.landscape import check_axes
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
@@ -461,6 +461,7 @@ class CommandLine(LightningCLI):
         points = self._in_the_precision_of_the_run(self.datamodule.points)
         check_points(self.model.curve, points, self.datamodule.predictors)
         check_function(self.model.curve, points)
+        check_absolute(self.model.absolute_sigma, getattr(self.datamodule, "sigma", None) is not None)
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PredictionPlots) and not isinstance(callback.landscape, bool):
                 check_axes(self.model.curve, callback.landscape)

@@ -23,6 +23,7 @@ from gd_lightning.result import FitResult
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
 __all__ = [
+    "check_absolute",
     "check_points",
     "check_seed",
     "choose_lr",
@@ -189,6 +190,20 @@ def refreshed(
     return lambda: auto_lr(curve, points, loss_function, False, rule)
 
 
+def check_absolute(absolute_sigma: Any, has_sigma: bool) -> None:
+    """Refuse a sigma that is called absolute and is none.
+
+    Raises:
+        InputError: saying what to give.
+    """
+    if not isinstance(absolute_sigma, bool | np.bool_):
+        raise InputError(f"absolute_sigma: given {absolute_sigma!r}, expected true or false")
+    if absolute_sigma and not has_sigma:
+        raise InputError(
+            "absolute_sigma: given true, and there is no sigma; give the standard deviations of y as sigma"
+        )
+
+
 def check_seed(seed: Any) -> int:
     """A seed that a generator of torch takes.
 
@@ -266,6 +281,7 @@ def fit(
     tolerance: Mapping[str, float] | None = None,
     seed: int = 2021,
     dtype: torch.dtype | None = None,
+    absolute_sigma: bool = False,
 ) -> FitResult:
     """Fit a function to a series, by Levenberg-Marquardt or, where a learning rate is given, by the article's loop.
 
@@ -301,6 +317,9 @@ def fit(
         seed: seed of the random starting values.
         dtype: precision to compute in. Unless given, double for Levenberg-Marquardt; for other rules that of y where it
             is a floating tensor, else single, as on the command line.
+        absolute_sigma: if true, sigma is used in an absolute sense and the covariance of the parameters reflects these
+            absolute values. If false, only the relative magnitudes of sigma matter: the covariance is scaled so that
+            the reduced chi-square is 1.
 
     Returns:
         The result. A descent whose loss ceases to be finite ends with the status "diverged" and the last
@@ -318,6 +337,7 @@ def fit(
     resolve(function)
     seed = check_seed(seed)
     check_start(start)
+    check_absolute(absolute_sigma, sigma is not None)
     if optimizer is None:
         optimizer = LevenbergMarquardt if lr is None and scheduler is None else SGD
     trial = make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
@@ -354,4 +374,5 @@ def fit(
         optimizer=type(rule).__name__,
         lr=None if least_squares else rule.param_groups[0]["lr"],
         guidance=told,
+        absolute_sigma=absolute_sigma,
     )

@@ -19,7 +19,7 @@ from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import AT_ONCE, Descent
 from gd_lightning.errors import InputError
-from gd_lightning.fitting import choose_lr, make_scheduler, read_lr, refreshed
+from gd_lightning.fitting import check_absolute, choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, pooled_rmse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
@@ -70,6 +70,9 @@ class CurveFit(LightningModule):
             compiler, `steps_per_epoch` of some hundred or more, and a rule of `gd_lightning.optim`.
         predictors: names of the independent variables, where the data name them; the first argument of a function, or
             the t or x of a formula, unless given. On the command line they are the columns of `data.t`.
+        absolute_sigma: if true, sigma is used in an absolute sense and the covariance of the parameters reflects these
+            absolute values. If false, only the relative magnitudes of sigma matter: the covariance is scaled so that
+            the reduced chi-square is 1.
 
     Attributes:
         descent: the descent as it stands.
@@ -94,6 +97,7 @@ class CurveFit(LightningModule):
         steps_per_epoch: int = 1,
         compile: bool = False,
         predictors: list[str] | None = None,
+        absolute_sigma: bool = False,
     ) -> None:
         super().__init__()
         if not isinstance(function, str):
@@ -133,6 +137,7 @@ class CurveFit(LightningModule):
                 "steps_per_epoch": steps_per_epoch,
                 "compile": compile,
                 "predictors": predictors,
+                "absolute_sigma": absolute_sigma,
             }
         )
         self.init = init
@@ -143,6 +148,7 @@ class CurveFit(LightningModule):
         self.lr: float | Tensor = ARTICLE_LR if given_lr is None or isinstance(given_lr, str) else given_lr
         self.optimizer_class: Rule = SGD if optimizer is None else optimizer
         self.scheduler = scheduler
+        self.absolute_sigma = absolute_sigma
         self.steps_per_epoch = steps_per_epoch
         self.compile_steps = compile
         self.train_mse = MeanSquaredError()
@@ -171,6 +177,7 @@ class CurveFit(LightningModule):
             generator = torch.Generator().manual_seed(torch.initial_seed())
             self.curve.start(initialize(len(self.curve.names), generator), self.init)
         else:
+            check_absolute(self.absolute_sigma, getattr(data, "sigma", None) is not None)
             points = data.points.to(self.curve.params.detach())
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
             self.began = set_start(self.curve, points, data.generator, self.start, self.init)
@@ -307,6 +314,7 @@ class CurveFit(LightningModule):
             optimizer=type(rule).__name__,
             lr=None if isinstance(rule, LevenbergMarquardt) else rule.param_groups[0]["lr"],
             guidance=self.guidance,
+            absolute_sigma=self.absolute_sigma,
         )
 
     def own_data(self) -> Series | None:

@@ -14,19 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning.cautions import cautions
 from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.losses import make_loss, pooled_rmse, rmse_each
+from gd_lightning.goodness import Goodness, goodness
+from gd_lightning.losses import make_loss, pooled_rmse, residual, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
+from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.summary import Summary, summarize
+from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["FitResult", "versions"]
+
+
+SCHEMA = 1  # of `to_dict`
 
 
 def versions() -> dict[str, str]:
@@ -73,6 +80,8 @@ class FitResult:
         lr: its learning rate at the end; none of Levenberg-Marquardt, which has none.
         guidance: what the curvature at the start says of that learning rate.
         path: steps and the parameters before them, the last ones with those at the end; thinned out.
+        absolute_sigma: if true, sigma is used in an absolute sense and the covariance reflects these absolute values;
+            if false, only the relative magnitudes of sigma matter: the covariance is scaled by the reduced chi-square.
     """
 
     function: str
@@ -97,6 +106,7 @@ class FitResult:
     lr: Any = None
     guidance: Guidance | None = None
     path: list[tuple[int, Tensor]] = field(default_factory=list)
+    absolute_sigma: bool = False
 
     @classmethod
     def of(
@@ -114,6 +124,7 @@ class FitResult:
         optimizer: str = "SGD",
         lr: Any = None,
         guidance: Guidance | None = None,
+        absolute_sigma: bool = False,
     ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
@@ -141,6 +152,7 @@ class FitResult:
             lr=lr,
             guidance=guidance,
             path=[*descent.path, (len(descent.rmse_history), curve.params.detach().clone())],
+            absolute_sigma=absolute_sigma,
         )
 
     @cached_property
@@ -155,6 +167,70 @@ class FitResult:
             optimizer=self.optimizer,
             guidance=self.guidance,
         )
+
+    @cached_property
+    def uncertainty(self) -> Uncertainty:
+        """How sure the parameters are; what follows from it has properties of its own."""
+        return uncertainty(self.curve, self.points, make_loss(self.loss), self.absolute_sigma)
+
+    @property
+    def standard_errors(self) -> dict[str, Any]:
+        """Name -> standard error; of several series a tensor `(*batch)`.
+
+        That of a fixed parameter is 0, at a bound nan, for there is no symmetric one, and inf where the data leave the
+        parameter open.
+        """
+        return self._by_name(self.uncertainty.standard_errors)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of the parameters, in the order of `parameters`, `(*batch, P, P)`."""
+        return torch.from_numpy(self.uncertainty.covariance)
+
+    @property
+    def correlation(self) -> Tensor:
+        """Correlation of the parameters, likewise; nan where one has no finite error above 0."""
+        return torch.from_numpy(self.uncertainty.correlation)
+
+    def intervals(self, level: float = LEVEL) -> dict[str, tuple[Any, Any]]:
+        """Name -> lower and upper end of the interval that holds the true value with a chance of `level`.
+
+        They are symmetric, by Student's t distribution, or by the normal one with an absolute sigma; of several series
+        tensors `(*batch)`.
+        """
+        low, high = map(self._by_name, self.uncertainty.intervals(level))
+        return {name: (low[name], high[name]) for name in low}
+
+    def _by_name(self, values: Any) -> dict[str, Any]:
+        return by_name(self.curve, torch.from_numpy(values))
+
+    @cached_property
+    def goodness(self) -> Goodness:
+        """R2, reduced chi-square, AIC and the like."""
+        with torch.no_grad():
+            preds = self.curve(self.points.t)
+        return goodness(preds, self.points, len(self.curve.demands.free), self.absolute_sigma)
+
+    @cached_property
+    def residual_checks(self) -> ResidualChecks:
+        """Chances that noise alone gives what the residuals show, each over the flattened series."""
+        with torch.no_grad():
+            residuals = residual(self.curve(self.points.t), self.targets, self.points.sigma)
+        count, length = math.prod(self.points.batch), self.targets.shape[-1]
+        column = self.points.columns[0].expand(self.targets.shape)
+        scaled = self.targets if self.points.sigma is None else self.targets / self.points.sigma
+        rows = [
+            values.double().cpu().numpy().reshape(count, length)
+            for values in (residuals.expand_as(scaled), column, scaled)
+        ]
+        present = self.points.present.expand(self.targets.shape).cpu().numpy().reshape(count, length)
+        order = rows[1] if len(self.curve.predictors) == 1 else None
+        return check_residuals(rows[0], present, order, np.sqrt(np.vecdot(rows[2], rows[2])))
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What to be careful about, one line each: nothing where all is well."""
+        return cautions(self)
 
     @property
     def t(self) -> Predictors:
@@ -176,6 +252,45 @@ class FitResult:
         Returns:
             Predictions of the same shape, `(*batch, T)` of several series, without gradient.
         """
+        at = self._predictors(t)
+        with torch.no_grad():
+            preds: Tensor = self.curve(at)
+        return preds if self.points.batch else preds.reshape(_first(at).shape)
+
+    def bands(self, t: Any, level: float = LEVEL, sigma: Any = None) -> Bands:
+        """The fitted curve at t with its confidence and prediction bands.
+
+        The confidence band holds the true curve with a chance of `level` at each t for itself, the prediction band a
+        new observation. Both come from the tangent of the curve at its parameters (see `Uncertainty.bands`).
+
+        Args:
+            t: as for `predict`.
+            level: chance, between 0 and 1.
+            sigma: standard deviations of new observations, as those of the fit; unless given 1, or where the fit had
+                sigma the root mean square of that.
+        """
+        at = self._predictors(t)
+        shape = _first(at).shape
+        at = tuple(
+            column.reshape(-1) if column.dim() == 0 else column for column in (at if isinstance(at, tuple) else (at,))
+        )
+        at = at if len(at) > 1 else at[0]
+        with torch.no_grad():
+            preds: Tensor = self.curve(at)
+        if sigma is not None:
+            new = as_numbers("sigma", sigma, preds.dtype, preds.device)
+            if not (new > 0).all():
+                raise InputError("sigma: expected standard deviations above 0")
+        elif self.points.sigma is not None:
+            squares = torch.where(self.points.present, self.points.sigma**2, 0.0).sum(dim=-1, keepdim=True)
+            new = (squares / self.points.present.sum(dim=-1, keepdim=True)).sqrt()
+        else:
+            new = preds.new_ones(())
+        found = self.uncertainty.bands(self.curve, at, preds, level, new)
+        return found if self.points.batch else Bands(*(values.reshape(shape) for values in found))
+
+    def _predictors(self, t: Any) -> Predictors:
+        """What was given as t, as tensors like those that were fitted."""
         like = self.targets
 
         def column(values: Any) -> Tensor:
@@ -195,9 +310,7 @@ class FitResult:
         if len({tuple(one.shape) for one in columns if one.dim()}) > 1:
             shapes = ", ".join(f"{name} {tuple(one.shape)}" for name, one in zip(names, columns, strict=True))
             raise InputError(f"t: the columns have the shapes {shapes}; expected one length")
-        with torch.no_grad():
-            preds: Tensor = self.curve(columns if len(columns) > 1 else columns[0])
-        return preds if self.points.batch else preds.reshape(columns[0].shape)
+        return columns if len(columns) > 1 else columns[0]
 
     def plot(self) -> "Figure":
         """Data, fitted curve and the curve of the start in one figure; of several series the worst, median and best."""
@@ -212,10 +325,19 @@ class FitResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `result.json`."""
         return {
+            "schema": SCHEMA,
             "function": self.function,
             "equation": self.curve.equation,
             "parameters": plain(self.parameters),
             "initial_parameters": plain(self.initial_parameters),
+            "standard_errors": plain(self.standard_errors),
+            "kinds": {name: self.uncertainty.kinds[..., i].tolist() for i, name in enumerate(self.curve.names)},
+            "intervals": {"level": LEVEL, "parameters": plain(self.intervals())},
+            "absolute_sigma": self.absolute_sigma,
+            "covariance": plain(self.covariance),
+            "correlation": plain(self.correlation),
+            "goodness": plain(self.goodness._asdict()),
+            "warnings": self.warnings,
             "rmse": plain(self.rmse),
             "holdout_rmse": plain(self.holdout_rmse),
             "rmse_history": plain(self.rmse_history),
@@ -300,12 +422,16 @@ def rmse_of(curve: Curve, points: Points) -> Any:
     return pooled_rmse(preds, points.targets, points.sigma)
 
 
+def _first(t: Predictors) -> Tensor:
+    return t[0] if isinstance(t, tuple) else t
+
+
 def plain(value: Any) -> Any:
     """What JSON can hold: numbers that are not finite become null."""
     if isinstance(value, Tensor | np.ndarray):
         value = value.tolist()
     if isinstance(value, Mapping):
         return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

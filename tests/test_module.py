@@ -158,6 +158,7 @@ def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
         "steps_per_epoch": 1,
         "predictors": None,
         "compile": False,
+        "absolute_sigma": False,
     }
     again = CurveFit.load_from_checkpoint(tmp_path / "one.ckpt")
     assert torch.equal(again.curve.params, module.curve.params)

@@ -1,0 +1,101 @@
+"""What to be careful about in a result, in words."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gd_lightning.convergence import AT_BOUND as ENDED_AT_BOUND
+from gd_lightning.convergence import CONVERGED, DIVERGED, SINGULAR
+from gd_lightning.losses import mae, make_loss
+from gd_lightning.residual_checks import FAILS
+from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
+
+if TYPE_CHECKING:
+    from gd_lightning.result import FitResult
+
+__all__ = ["cautions"]
+
+ARRIVED = (CONVERGED, ENDED_AT_BOUND, SINGULAR)
+SHOWN = 5  # series that a sentence names
+
+Bools = NDArray[np.bool_]
+
+
+def cautions(result: "FitResult") -> list[str]:
+    """What is to be told beside the numbers, one line each.
+
+    Args:
+        result: of a fit.
+    """
+    status = np.asarray(result.status, dtype=object).reshape(-1)
+    if (status == DIVERGED).all():
+        return []  # which the status says
+    found = _Lines(result.series, len(status))
+    arrived: Bools = np.isin(status, ARRIVED)
+    found.add(
+        ~arrived & (status != DIVERGED),
+        "the descent has not arrived, and standard errors are about a minimum: these only tell how steep it is here",
+    )
+    told = result.uncertainty
+    kinds = told.kinds.reshape(len(status), -1)
+    for i, name in enumerate(told.names):
+        demand = result.curve.demands.all[i]
+        at = kinds[:, i] == AT_BOUND
+        values = told.params.reshape(kinds.shape)[:, i]
+        for side, bound in (("lower", demand.min), ("upper", demand.max)):
+            found.add(
+                at & np.isclose(values, bound, rtol=1e-6, atol=0.0),
+                f"parameter {name} is at its {side} bound {bound:g} and has no symmetric error; a profile interval "
+                "tells its other side",
+            )
+        found.add(kinds[:, i] == UNDETERMINED, f"the data do not determine {name}: its error is infinite")
+    dof, noise = told.dof.reshape(-1), told.noise.reshape(-1)
+    if not result.absolute_sigma:
+        found.add(
+            dof <= 0, "there are no more points than free parameters, so that nothing tells the noise and the errors"
+        )
+        found.add(arrived & (noise == 0), "the curve meets every point, so that the errors are 0")
+    elif arrived.any():
+        from scipy.special import chdtrc
+
+        chi2 = np.asarray(result.goodness.chi2).reshape(-1)
+        more = chdtrc(np.maximum(dof, 1), chi2)
+        ratio = "the reduced chi-square is"
+        shown = np.asarray(result.goodness.reduced_chi2).reshape(-1)
+        worst = float(np.nanmax(shown)) if np.isfinite(shown).any() else float("nan")
+        least = float(np.nanmin(shown)) if np.isfinite(shown).any() else float("nan")
+        found.add(
+            arrived & (dof > 0) & (more < FAILS / 2),
+            f"{ratio} {worst:.3g}: residuals are larger than sigma says; it is too small, or the function is wrong",
+        )
+        found.add(
+            arrived & (dof > 0) & (more > 1 - FAILS / 2),
+            f"{ratio} {least:.3g}: residuals are smaller than sigma says, which may be too large",
+        )
+    if make_loss(result.loss) is mae:
+        found.add(
+            np.ones(len(status), dtype=bool), "the loss mae has no curvature to tell errors by; a bootstrap tells them"
+        )
+    lines = found.lines
+    return lines + result.residual_checks.sentences(result.series) if arrived.all() else lines
+
+
+class _Lines:
+    """Sentences, each with the series that it is about where there are several."""
+
+    def __init__(self, names: Sequence[str], count: int) -> None:
+        self.lines: list[str] = []
+        self.names = names
+        self.count = count
+
+    def add(self, which: Bools, sentence: str) -> None:
+        rows = np.flatnonzero(which)
+        if not len(rows):
+            return
+        if self.count > 1:
+            shown = ", ".join(self.names[i] if self.names else str(i + 1) for i in rows[:SHOWN])
+            more = ", ..." if len(rows) > SHOWN else ""
+            sentence = f"in {len(rows)} of {self.count} series ({shown}{more}) {sentence}"
+        self.lines.append(f"{sentence[0].upper()}{sentence[1:]}.")

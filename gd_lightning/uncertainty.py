@@ -1,0 +1,322 @@
+"""How sure the fitted parameters are: covariance, standard errors, intervals, and the bands of the curve."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gd_lightning.convergence import EPS, RANK, TINY, column_norms, tangent
+from gd_lightning.curve import Curve
+from gd_lightning.errors import InputError
+from gd_lightning.least_squares import jacobian
+from gd_lightning.losses import Loss, weights
+from gd_lightning.points import Points, Predictors
+from gd_lightning.residuals import Array, Residuals
+
+__all__ = [
+    "AT_BOUND",
+    "FIXED",
+    "FREE",
+    "LEVEL",
+    "TIED",
+    "UNDETERMINED",
+    "Bands",
+    "Uncertainty",
+    "check_level",
+    "quantile",
+    "uncertainty",
+]
+
+FREE, FIXED, TIED = "free", "fixed", "tied"
+AT_BOUND, UNDETERMINED = "at bound", "undetermined"
+LEVEL = 0.95
+OPEN = 1e-4  # share of a derivative along a direction that the data leave open, above which it is more than rounding
+
+
+class Bands(NamedTuple):
+    """The curve at t with the belts around it.
+
+    Attributes:
+        preds: the fitted curve, shape `(*batch, T)`, as the others.
+        standard_error: of the curve; inf where the data do not determine it.
+        confidence_low: below it the curve is with a chance of (1 - level)/2.
+        confidence_high: above it, likewise.
+        prediction_low: below it a new observation is with a chance of (1 - level)/2.
+        prediction_high: above it, likewise.
+    """
+
+    preds: Tensor
+    standard_error: Tensor
+    confidence_low: Tensor
+    confidence_high: Tensor
+    prediction_low: Tensor
+    prediction_high: Tensor
+
+
+class Uncertainty(NamedTuple):
+    """What the curvature of the least squares around the fitted parameters says of their errors.
+
+    The P parameters err independently along F axes: covariance = axes diag(spread**2) axes'.
+
+    Attributes:
+        names: of the P parameters.
+        kinds: what each parameter is, `(*batch, P)`: FREE, FIXED, TIED, AT_BOUND, or UNDETERMINED.
+        params: the fitted values, `(*batch, P)`.
+        axes: directions in which parameters err apart from one another, as columns, `(*batch, P, F)`.
+        spread: standard error along each, `(*batch, F)`; inf where the data leave it open, 0 where a bound holds.
+        noise: standard deviation of a residual, in units of sigma where it is given, else of y, `(*batch)`.
+        dof: degrees of freedom, points less free parameters, `(*batch)`.
+        absolute_sigma: whether sigma is known in an absolute sense, or only up to a factor.
+    """
+
+    names: tuple[str, ...]
+    kinds: NDArray[np.str_]
+    params: Array
+    axes: Array
+    spread: Array
+    noise: Array
+    dof: Array
+    absolute_sigma: bool
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance of the parameters, `(*batch, P, P)`.
+
+        A fixed parameter has 0, an undetermined one inf and nan beside it, one at its bound nan.
+        """
+        scaled = self.axes * np.where(np.isfinite(self.spread), self.spread, 0.0)[..., None, :]
+        covariance: Array = scaled @ np.swapaxes(scaled, -1, -2)
+        unknown = np.isin(self.kinds, (AT_BOUND, UNDETERMINED)) | self._open(self.axes)
+        unknown = unknown | (np.isnan(self.spread).any(axis=-1, keepdims=True) & (self.kinds != FIXED))
+        covariance[unknown[..., None, :] | unknown[..., None]] = np.nan
+        diagonal = np.arange(len(self.names))
+        covariance[..., diagonal, diagonal] = self.standard_errors**2
+        return covariance
+
+    @property
+    def standard_errors(self) -> Array:
+        """Standard errors of the parameters, `(*batch, P)`: fixed 0, at a bound nan, undetermined inf."""
+        errors = self.error_of(self.axes)
+        errors = np.where(self.kinds == UNDETERMINED, np.where(np.isnan(errors), np.nan, np.inf), errors)
+        errors = np.where(self.kinds == AT_BOUND, np.nan, errors)
+        return np.where(self.kinds == FIXED, 0.0, errors)
+
+    @property
+    def correlation(self) -> Array:
+        """Correlation of the parameters, `(*batch, P, P)`; nan where one has no finite error above 0."""
+        errors = self.standard_errors
+        errors = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
+        covariance = self.covariance
+        with np.errstate(invalid="ignore"):  # inf beside nan
+            correlation: Array = covariance / errors[..., None, :] / errors[..., None]
+        diagonal = np.arange(len(self.names))
+        correlation[..., diagonal, diagonal] = np.where(np.isnan(errors), np.nan, 1.0)
+        return np.clip(correlation, -1.0, 1.0)
+
+    def error_of(self, slopes: Array) -> Array:
+        """Standard error of something with these slopes along the axes, `(..., F)` to `(...)`."""
+        spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
+        known = slopes * np.where(np.isinf(spread), 0.0, spread)
+        errors: Array = np.sqrt(np.vecdot(known, known))
+        return np.where(self._open(slopes), np.inf, errors)
+
+    def _open(self, slopes: Array) -> NDArray[np.bool_]:
+        """Whether something with these slopes changes along an axis that the data leave open."""
+        spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
+        along = np.where(np.isinf(spread), np.abs(slopes), 0.0).max(axis=-1)
+        found: NDArray[np.bool_] = along > OPEN * np.sqrt(np.vecdot(slopes, slopes))
+        return found
+
+    def intervals(self, level: float = LEVEL) -> tuple[Array, Array]:
+        """Lower and upper ends of the intervals that hold each parameter with a chance of `level`, `(*batch, P)`.
+
+        value -+ q * standard error, q of Student's t distribution (1908), or of the normal one where sigma is absolute.
+        """
+        q = np.expand_dims(quantile(level, self.dof, self.absolute_sigma), -1)
+        with np.errstate(invalid="ignore"):  # no degrees of freedom
+            width = q * self.standard_errors
+        width = np.where(self.kinds == FIXED, 0.0, width)
+        return self.params - width, self.params + width
+
+    def bands(
+        self, curve: Curve, t: Predictors, preds: Tensor, level: float = LEVEL, sigma: Tensor | None = None
+    ) -> Bands:
+        """The curve's confidence and prediction bands.
+
+        preds -+ q * e, e the standard error of the curve, norm(J axes spread); for a new observation
+        sqrt(e**2 + (noise * sigma)**2). J holds the derivatives of the curve by its parameters.
+
+        Args:
+            curve: the curve.
+            t: where.
+            preds: the curve there, `(*batch, T)`.
+            level: chance that the band holds what it is of, at each t for itself.
+            sigma: standard deviations of new observations as those of the fit, `(*batch, T)`; 1 unless given.
+        """
+        params = torch.from_numpy(self.params).to(preds.device)
+        columns = tuple(column.double() for column in (t if isinstance(t, tuple) else (t,)))
+        jac = slopes(curve, columns, params).cpu().numpy()
+        with np.errstate(all="ignore"):  # a derivative that is not finite has no band
+            error = self.error_of(jac @ self.axes)
+            q = np.expand_dims(quantile(level, self.dof, self.absolute_sigma), -1)
+            around = np.expand_dims(self.noise, -1)
+            if sigma is not None:
+                around = around * sigma.double().cpu().numpy()
+            middle = preds.double().cpu().numpy()
+            confidence, prediction = q * error, q * np.sqrt(error**2 + around**2)
+        found = (error, middle - confidence, middle + confidence, middle - prediction, middle + prediction)
+        return Bands(preds, *(torch.from_numpy(values).to(preds) for values in found))
+
+
+def check_level(level: float) -> float:
+    """A level of confidence.
+
+    Raises:
+        InputError: it is no number between 0 and 1.
+    """
+    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
+        raise InputError(f"level: given {level!r}, expected a number between 0 and 1, such as 0.95")
+    return float(level)
+
+
+def quantile(level: float, dof: Array, absolute_sigma: bool) -> Array:
+    """How many standard errors an interval reaches to each side; nan without degrees of freedom.
+
+    Args:
+        level: chance that it holds the true value, such as 0.95.
+        dof: degrees of freedom of the noise's estimate, any shape.
+        absolute_sigma: whether the noise is known, so that the normal distribution holds in place of Student's.
+    """
+    from scipy.special import ndtri, stdtrit  # a quarter of a second, which a fit without errors need not wait for
+
+    upper = (1 + check_level(level)) / 2
+    dof = np.asarray(dof, dtype=np.float64)
+    found: Array = (
+        np.full(dof.shape, ndtri(upper)) if absolute_sigma else stdtrit(np.where(dof > 0, dof, np.nan), upper)
+    )
+    return np.asarray(found)
+
+
+@torch.no_grad()
+def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigma: bool = False) -> Uncertainty:
+    """Errors of the parameters that a curve has, as its tangent at the data tells them.
+
+    With J the Jacobian of the residuals (preds - targets) / sigma by the free parameters, covariance =
+    noise**2 (J'J)**-1, taken from the singular value decomposition of J with its columns scaled to length 1; J'J, whose
+    condition number is the square of J's, is never formed. noise**2 is the reduced chi-square where sigma is relative
+    or absent, and 1 where it is absolute. Of a robust loss, with psi half its derivative at a residual, it is
+    sum(psi**2) / dof / mean(psi')**2 (Huber, 1973). Tied parameters follow from the others to first order.
+
+    A parameter at its bound has no symmetric error: its own is nan, and the others are told as if it were fixed there.
+    What the data leave open is inf.
+
+    Args:
+        curve: the curve at the minimum.
+        points: what it was fitted to.
+        loss_function: what was descended.
+        absolute_sigma: whether sigma is used in an absolute sense; else only its relative magnitudes matter.
+    """
+    problem = Residuals(curve, points, loss_function)
+    theta = problem.theta
+    count, free = theta.shape
+    with np.errstate(all="ignore"):  # what is not finite gives no errors
+        at = tangent(problem, theta)
+        residuals, jac = (at.r, at.jac) if not problem.robust else problem.linearize(theta)
+        held = (theta <= problem.low) | (theta >= problem.high)
+        usable = at.finite & np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
+        jac = np.where(usable[:, None, None] & ~held[:, None], jac, 0.0)
+        chi2 = np.vecdot(residuals, residuals)
+        dof = problem.points_each - free
+        noise = np.sqrt(np.where(dof > 0, chi2 / np.maximum(dof, 1), np.inf))
+        factor = np.ones(count) if absolute_sigma else noise
+        if problem.robust:
+            factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
+        noise = np.ones(count) if absolute_sigma else noise
+    norms = column_norms(jac)
+    d = np.where(norms > 0, norms, 1.0)
+    apart = 2 * free**0.5  # beyond the singular values of columns of length 1, so that held ones have axes of their own
+    rows = np.concatenate([jac / d[:, None], apart * held[..., None] * np.eye(free)], axis=1)
+    _, s, vt = np.linalg.svd(rows, full_matrices=False)
+    holds = (np.abs(vt) * held[:, None]).max(axis=-1) > 0.5
+    largest = np.where(holds, 0.0, s).max(axis=-1, keepdims=True)
+    open_ = ~holds & (s <= np.maximum(RANK * largest, TINY))
+    spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
+    spread[open_] = np.inf
+    spread[~usable] = np.nan
+    faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
+    undetermined = ((np.where(open_[..., None], np.abs(vt), 0.0).max(axis=-2) > OPEN) | faint) & ~held
+    kinds = np.full((count, len(curve.names)), FIXED, dtype="<U12")
+    kinds[:, problem.free] = np.where(held, AT_BOUND, np.where(undetermined, UNDETERMINED, FREE))
+    kinds[:, curve.demands.ties] = TIED
+    params = problem.params(theta)
+    params = curve.demands.project(params) if curve.demands.ties else params
+    axes = derivatives_of_all(curve, params.reshape(count, -1)) @ (np.swapaxes(vt, -1, -2) / d[..., None])
+    batch = points.batch
+    return Uncertainty(
+        curve.names,
+        kinds.reshape(*batch, -1),
+        params.cpu().numpy().reshape(*batch, -1),
+        axes.reshape(*batch, *axes.shape[1:]),
+        spread.reshape(*batch, -1),
+        noise.reshape(batch),
+        dof.reshape(batch),
+        absolute_sigma,
+    )
+
+
+def factor_of_robust(loss_function: Loss, residuals: Array, count: Array, dof: Array) -> Array:
+    """What the root of (J'J)**-1 is multiplied with where the loss is robust, `(S,)`; nan where it has no bend."""
+    r = torch.from_numpy(residuals).requires_grad_()
+    with torch.enable_grad():
+        psi = weights(loss_function, r) * r
+        [bend] = torch.autograd.grad(psi.sum(), r)
+    squares = (psi.detach() ** 2).sum(dim=-1).numpy()
+    # a point with an infinite sigma has the residual 0, where these losses bend by 1
+    absent = residuals.shape[-1] - count
+    mean_bend = (bend.sum(dim=-1).numpy() - absent) / count
+    variance = np.where(dof > 0, squares / np.maximum(dof, 1), np.inf)
+    return np.where(mean_bend > 1e-3, np.sqrt(variance) / mean_bend, np.nan)
+
+
+def derivatives_of_all(curve: Curve, params: Tensor) -> Array:
+    """Derivatives of all P parameters by the F free ones, `(S, P, F)`: 1 of its own, and those of what is tied."""
+    demands = curve.demands
+    found = np.zeros((len(params), len(curve.names), len(demands.free)))
+    found[:, demands.free, np.arange(len(demands.free))] = 1.0
+    if demands.ties:
+        with torch.enable_grad():
+            values = [value.clone().requires_grad_(i in demands.free) for i, value in enumerate(params.unbind(-1))]
+            copies = [values[i] for i in demands.free]
+            values = demands.tie(values)
+            for i in demands.ties:
+                if values[i].requires_grad:
+                    grads = torch.autograd.grad(
+                        values[i].sum(), copies, retain_graph=True, allow_unused=True, materialize_grads=True
+                    )
+                    found[:, i] = torch.stack(grads, dim=-1).cpu().numpy()
+    return found
+
+
+def slopes(curve: Curve, columns: Sequence[Tensor], params: Tensor) -> Tensor:
+    """Derivatives of predictions by all P parameters, each for itself, `(*batch, T, P)`.
+
+    Args:
+        curve: the curve.
+        columns: predictors, each `(T,)` or `(*batch, T)`.
+        params: shape `(*batch, P)`.
+    """
+    shape = sum(columns, params[..., 0].unsqueeze(-1)).shape
+
+    def predict(values: Tensor) -> Tensor:
+        return curve.function(*columns, *values.unsqueeze(-1).unbind(-2)).expand(shape)
+
+    if curve.pointwise is False:
+        return jacobian(predict, params)
+    with torch.enable_grad():
+        copies = [one.expand(shape).clone().requires_grad_() for one in params.unsqueeze(-1).unbind(-2)]
+        preds = curve.function(*columns, *copies).expand(shape)
+        grads = torch.autograd.grad(preds.sum(), copies, allow_unused=True, materialize_grads=True)
+    return torch.stack(grads, dim=-1)
