@@ -27,6 +27,7 @@ from gd_lightning.pictures import descent_pictures, picture, strip
 from gd_lightning.plots import png
 from gd_lightning.report import advice, card, flat, outcome, terminal_report
 from gd_lightning.result import FitResult
+from gd_lightning.uncertainty import Uncertainty
 
 __all__ = ["LastCheckpoint", "LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
@@ -119,7 +120,7 @@ class PredictionPlots(Callback):
         if folder is None or not trainer.is_global_zero:
             return
         moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
-        last = self._prediction(module, params, moment)
+        last = self._prediction(module, params, moment, None if diverged else module.result().shown_uncertainty)
         log_figure(trainer, "prediction", last, step)
         (folder / "prediction.png").write_bytes(png(last))
         if self.frames:
@@ -158,9 +159,9 @@ class PredictionPlots(Callback):
         if step in self.film_strip:
             self.frames[step] = params.tolist()
 
-    def _prediction(self, module: CurveFit, params: Tensor, moment: str) -> Figure:
-        drawn = self._drawn(module)
-        return picture(module.curve, module.points(), params, moment, holdout=module.holdout_points(), **drawn)
+    def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Figure:
+        drawn, kept_out = self._drawn(module), module.holdout_points()
+        return picture(module.curve, module.points(), params, moment, holdout=kept_out, told=told, **drawn)
 
     def _film_strip(self, module: CurveFit) -> Figure:
         frames = []

@@ -15,7 +15,7 @@ from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
 if TYPE_CHECKING:
     from gd_lightning.result import FitResult
 
-__all__ = ["cautions"]
+__all__ = ["ARRIVED", "cautions"]
 
 ARRIVED = (CONVERGED, ENDED_AT_BOUND, SINGULAR)
 SHOWN = 5  # series that a sentence names
@@ -33,7 +33,7 @@ def cautions(result: "FitResult") -> list[str]:
     if (status == DIVERGED).all():
         return []  # which the status says
     found = _Lines(result.series, len(status))
-    arrived: Bools = np.isin(status, ARRIVED)
+    arrived: Bools = np.asarray(result.arrived).reshape(-1)
     found.add(
         ~arrived & (status != DIVERGED),
         "the descent has not arrived, and standard errors are about a minimum: these only tell how steep it is here",

@@ -4,6 +4,7 @@ import argparse
 import csv
 import hashlib
 import io
+import json
 import math
 import shlex
 import shutil
@@ -50,6 +51,7 @@ from gd_lightning.quiet import silence
 from gd_lightning.starts import check_squares
 from gd_lightning.sweep import STEPS, compare
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
+from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, check_level
 
 __all__ = ["CommandLine", "run"]
 
@@ -224,6 +226,12 @@ class CommandLine(LightningCLI):
                 type=str | None,
                 default=None,
                 help="The CSV file to write; predictions.csv in the folder of the run unless given.",
+            )
+            parser.add_argument(
+                "--level",
+                type=float,
+                default=LEVEL,
+                help="Chance with which the confidence and prediction bands hold the curve and new observations.",
             )
         return parser
 
@@ -517,20 +525,44 @@ class CommandLine(LightningCLI):
                 f"{describe_batch(fitted)}; expected the same number of series"
             )
         self._bring_in_the_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
+        level = check_level(self._get(self.config, "level"))
+        told = self._told(model, Path(ckpt_path), datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
+        sigma = None if points.sigma is None else torch.where(points.present, points.sigma, torch.nan)
+        bands = None if told is None else told.bands(model.curve, points.t, preds, level, sigma)
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
         text = io.StringIO()
         writer = csv.writer(text)
-        writer.writerow(
-            [*(["series"] if preds.dim() > 1 else []), *datamodule.labels[:-1], "data", "prediction", "residual"]
-        )
-        rows = prediction_rows(points, preds, datamodule.series_names)
+        names = [*(["series"] if preds.dim() > 1 else []), *datamodule.labels[:-1], "data", "prediction", "residual"]
+        writer.writerow([*names, *(() if bands is None else bands._fields[1:])])
+        rows = prediction_rows(points, preds, datamodule.series_names, bands)
         writer.writerows(rows)
         try:
             write_whole(output, text.getvalue())
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
         print(f"Wrote {len(rows)} rows to {output}")
+
+    @staticmethod
+    def _told(model: CurveFit, ckpt_path: Path, series: Sequence[str]) -> Uncertainty | None:
+        """How sure the parameters are, as the run that made a checkpoint has left it beside it; none where it has not.
+
+        Series come in the order of the data.
+        """
+        path = beside(ckpt_path) / "result.json"
+        try:
+            result = json.loads(path.read_text(encoding="utf-8"))
+            told = Uncertainty.from_dict(result)
+            fitted = result["data"].get("series") or series
+        except (OSError, ValueError, KeyError, TypeError):
+            print(f"No bands: {path} does not tell the errors of these parameters.")
+            return None
+        if series:
+            told = told.select([fitted.index(name) for name in series])
+        if not np.array_equal(told.params, model.curve.params.detach().double().cpu().numpy()):
+            print(f"No bands: the parameters of {path} are not those of {ckpt_path}.")
+            return None
+        return told
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "sweep":
@@ -592,10 +624,11 @@ def describe_batch(batch: tuple[int, ...]) -> str:
     return f"{math.prod(batch)} series side by side" if batch else "one series"
 
 
-def prediction_rows(points: Points, preds: Tensor, names: Sequence[str]) -> list[list[Any]]:
-    """One row for each point: its series, where there are several, predictors, data, prediction and residual."""
+def prediction_rows(points: Points, preds: Tensor, names: Sequence[str], bands: Bands | None = None) -> list[list[Any]]:
+    """One row for each point: its series, where there are several, predictors, data, prediction, residual, bands."""
     columns = [column.expand_as(preds) for column in points.columns]
-    values = torch.stack([*columns, points.targets, preds, preds - points.targets], dim=-1).cpu()
+    told = [] if bands is None else list(bands[1:])
+    values = torch.stack([*columns, points.targets, preds, preds - points.targets, *told], dim=-1).cpu()
     present = points.present.cpu()
     if preds.dim() == 1:
         return list(values[present].numpy())

@@ -33,6 +33,7 @@ __all__ = [
     "MARGIN",
     "NOTHING",
     "OPTIMUM",
+    "Belts",
     "Frame",
     "Held",
     "HeldPairs",
@@ -75,6 +76,7 @@ WIDTH = 1.2  # of a line, in points: data beneath it can still be seen
 MARGIN = 0.6  # inches beside a small panel, for the numbers of its y axis, and beside its x label, for a power of ten
 MANY_STEPS = 200  # from which on the first ones cannot be told apart along a plain axis
 OPTIMUM = "C2"
+BELT, CORE = "#fbe9e7", "#f5b7b1"  # pale red, as the prediction within them
 ROOM = (0.12, 0.06)  # for the number of a step, as parts of the width and height of its axes
 LEVELS = 12  # contours that can be told apart
 VALLEY = LinearSegmentedColormap.from_list("valley", ["#1f5a8a", "#7fb3d5", "#d6e6f2", "#fbfaf6"])  # deep water to snow
@@ -92,6 +94,24 @@ class Frame(NamedTuple):
     preds: Tensor
 
 
+class Belts(NamedTuple):
+    """The belts around a line, on its grid, all of shape `(G,)`; nothing is drawn where they are not finite.
+
+    Attributes:
+        level: chance that they hold what they are of.
+        confidence_low: lower edge of that of the curve.
+        confidence_high: its upper edge.
+        prediction_low: lower edge of that of a new observation.
+        prediction_high: its upper edge.
+    """
+
+    level: float
+    confidence_low: Tensor
+    confidence_high: Tensor
+    prediction_low: Tensor
+    prediction_high: Tensor
+
+
 class Panel(NamedTuple):
     """What there is to see of one series.
 
@@ -106,6 +126,7 @@ class Panel(NamedTuple):
         line: a fine grid of t and the prediction there, both of shape `(G,)`.
         holdout: t, targets and predictions of the points kept out of the fit, and their sigma, if there is one; all
             of shape `(H,)`.
+        belts: confidence and prediction bands of the line.
     """
 
     title: str
@@ -116,6 +137,7 @@ class Panel(NamedTuple):
     sigma: Tensor | None = None
     line: Line | None = None
     holdout: Held | None = None
+    belts: Belts | None = None
 
 
 class Drawable(NamedTuple):
@@ -228,6 +250,8 @@ def draw_series(axes: Axes, panel: Panel, *, small: bool = False) -> None:
         _line_in_passing(axes, fitted.x, fitted.start, START)
     if panel.line is not None:
         axes.update_datalim(np.column_stack(_finite(x, preds)))
+        if panel.belts is not None:
+            _belts(axes, _array(panel.line[0]), panel.belts)
         _curve(axes, _array(panel.line[0]), _array(panel.line[1]))
     elif not dots:
         _line(axes, x, preds, PREDICTION)
@@ -290,6 +314,24 @@ def _curve(axes: Axes, x: Array, y: Array) -> None:
     axes.autoscale_view()
 
 
+def _belts(axes: Axes, x: Array, belts: Belts) -> None:
+    """The bands as shades beneath all else; like the line, they widen the picture by its own height at most."""
+    low, high = axes.dataLim.intervaly
+    room = (high - low if low < high else LARGEST) / 2
+    percent = f"{100 * belts.level:g} %"
+    shades = [
+        ("prediction", BELT, belts.prediction_low, belts.prediction_high, 0.5),
+        ("confidence", CORE, belts.confidence_low, belts.confidence_high, 0.6),
+    ]
+    for name, colour, lower, upper, above in shades:
+        x_here, under, over = _finite(x, _array(lower), _array(upper))
+        if not len(x_here):
+            continue
+        edges = np.clip(under, low - room, high + room), np.clip(over, low - room, high + room)
+        axes.fill_between(x_here, *edges, color=colour, linewidth=0, zorder=above, label=f"{percent} {name} band")
+    axes.autoscale_view()
+
+
 def _finite(*columns: Array) -> list[Array]:
     """The rows in which every number is finite."""
     there = np.isfinite(columns).all(axis=0)
@@ -309,6 +351,15 @@ def write(text: Text, words: str, inches: float) -> None:
     text.set_parse_math(False)
 
 
+def _columns_of(labels: Sequence[str], inches: float) -> int:
+    """As many columns of a legend as fit beside one another."""
+    for columns in range(len(labels), 1, -1):
+        groups = np.array_split([len(label) for label in labels], columns)  # as matplotlib fills them
+        if sum(0.7 + 0.08 * int(group.max()) for group in groups) <= inches:  # a handle, and a letter of the legend
+            return columns
+    return 1
+
+
 def add_legend(figure: Figure, panels: Iterable[Axes], missing: int) -> None:
     """One entry for each label, below the picture; dots, their error bars and their line share one."""
     entries: dict[str, Any] = {}
@@ -322,7 +373,7 @@ def add_legend(figure: Figure, panels: Iterable[Axes], missing: int) -> None:
         list(entries),
         title=f"predictions that are not finite: {missing}" if missing else None,
         loc="outside lower center",
-        ncols=max(int(figure.get_figwidth() / 1.6), 1),  # inches for an entry
+        ncols=_columns_of(list(entries), figure.get_figwidth()),
         frameon=False,
         scatteryoffsets=[0.5],  # on the line, where dots have one
     )

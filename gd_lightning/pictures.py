@@ -7,9 +7,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gd_lightning.curve import Curve
+from gd_lightning.drawing import Line
 from gd_lightning.landscape import landscape
 from gd_lightning.losses import Loss, mse, rmse_each, root
 from gd_lightning.plots import (
+    Belts,
     Frame,
     Panel,
     film_strip,
@@ -22,6 +24,7 @@ from gd_lightning.plots import (
     worst_median_best,
 )
 from gd_lightning.points import Points
+from gd_lightning.uncertainty import LEVEL, Uncertainty, typical_sigma
 
 __all__ = ["descent_pictures", "picture", "strip"]
 
@@ -39,6 +42,8 @@ def picture(
     labels: Sequence[str] = ("t", "y"),
     series: Sequence[str] = (),
     ylim: tuple[float, float] | None = None,
+    told: Uncertainty | None = None,
+    level: float = LEVEL,
 ) -> Figure:
     """Data and prediction at some parameters, with the residuals beneath.
 
@@ -51,12 +56,14 @@ def picture(
         labels: names of the predictors, then of y.
         series: names of the series, where there are several.
         ylim: range of the y axis.
+        told: how sure these parameters are, where bands are to be drawn.
+        level: of the bands.
 
     Returns:
         Along one predictor `prediction_figure`; over several `observed_figure`; of several series `series_grid`.
     """
     if points.batch:
-        return _grid(curve, points, params, moment, holdout, labels, series)
+        return _grid(curve, points, params, moment, holdout, labels, series, told, level)
     points = points.where(points.present)
     preds = curve.evaluate(points.t, params)
     title = f"{moment}: RMSE {root(mse(preds, points.targets)):.4g}"
@@ -68,13 +75,15 @@ def picture(
     if isinstance(points.t, tuple):
         pairs = None if kept_out is None else (kept_out.targets, kept_out_preds, kept_out.sigma)
         return observed_figure(points.targets, preds, sigma=points.sigma, holdout=pairs, title=title, label=labels[-1])
+    line = _line(curve, points, params, kept_out)
     return prediction_figure(
         points.t,
         points.targets,
         preds,
         curve.evaluate(points.t, curve.initial_params),
         sigma=points.sigma,
-        line=_line(curve, points, params, kept_out),
+        line=line,
+        belts=None if told is None else _belts(curve, points, line, told, level),
         holdout=None if kept_out is None else (kept_out.columns[0], kept_out.targets, kept_out_preds, kept_out.sigma),
         title=title,
         labels=(labels[0], labels[-1]),
@@ -180,6 +189,8 @@ def _grid(
     holdout: Points | None,
     labels: Sequence[str],
     series: Sequence[str],
+    told: Uncertainty | None,
+    level: float,
 ) -> Figure:
     errors = rmse_each(curve.evaluate(points.t, params), points.targets, points.present).flatten()
     several = isinstance(points.t, tuple)
@@ -195,7 +206,8 @@ def _grid(
             held = (x_out, kept_out.targets, kept_out_preds, kept_out.sigma)
         line = None if several else _line(curve, one, values, kept_out)
         title = f"{_name(series, i)}: {errors[i].item():.3g}"
-        return Panel(title, x, one.targets, preds, None, one.sigma, line, held)
+        belts = None if told is None or line is None else _belts(curve, one, line, told.select(i), level)
+        return Panel(title, x, one.targets, preds, None, one.sigma, line, held, belts)
 
     rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
     title = f"{moment}: {len(errors)} series by RMSE\n{curve.function_name}"
@@ -216,3 +228,9 @@ def _line(curve: Curve, points: Points, params: Tensor, kept_out: Points | None)
     t = torch.cat([points.columns[0], *(kept_out.columns if kept_out is not None else ())])
     grid = torch.linspace(t.min().item(), t.max().item(), FINE).to(t)
     return grid, curve.evaluate(grid, params).expand_as(grid)
+
+
+def _belts(curve: Curve, points: Points, line: Line, told: Uncertainty, level: float) -> Belts:
+    """The bands on the grid of a line."""
+    bands = told.bands(curve, *line, level, typical_sigma(points))
+    return Belts(level, bands.confidence_low, bands.confidence_high, bands.prediction_low, bands.prediction_high)

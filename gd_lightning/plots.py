@@ -15,6 +15,7 @@ from gd_lightning.drawing import (
     MARGIN,
     NOTHING,
     OPTIMUM,
+    Belts,
     Frame,
     Held,
     HeldPairs,
@@ -47,6 +48,7 @@ from gd_lightning.drawing import (
 from gd_lightning.landscape import Landscape
 
 __all__ = [
+    "Belts",
     "Frame",
     "Panel",
     "film_strip",
@@ -75,6 +77,7 @@ def prediction_figure(
     sigma: Tensor | None = None,
     line: Line | None = None,
     holdout: Held | None = None,
+    belts: Belts | None = None,
     title: str = "",
     labels: tuple[str, str] = ("t", "y"),
     ylim: Limits | None = None,
@@ -92,6 +95,7 @@ def prediction_figure(
         sigma: as in `Panel`.
         line: as in `Panel`.
         holdout: as in `Panel`.
+        belts: as in `Panel`.
         title: text above the picture.
         labels: names of the two axes.
         ylim: range of the y axis; chosen from what is drawn unless given.
@@ -99,7 +103,7 @@ def prediction_figure(
     Returns:
         A figure that nobody else holds: the picture is its first axes, the residuals are its second.
     """
-    panel = Panel(title, t, targets, preds, start, sigma, line, holdout)
+    panel = Panel(title, t, targets, preds, start, sigma, line, holdout, belts)
     figure = blank_figure(6.4, 5.6)
     axes = axes_above_residuals(figure, fitted_points(panel), kept_out_points(panel), title, labels)
     draw_series(axes, panel)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gd_lightning.cautions import cautions
+from gd_lightning.cautions import ARRIVED, cautions
 from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
@@ -25,7 +25,7 @@ from gd_lightning.losses import make_loss, pooled_rmse, residual, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
 from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.summary import Summary, summarize
-from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, uncertainty
+from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, typical_sigma, uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -277,15 +277,13 @@ class FitResult:
         at = at if len(at) > 1 else at[0]
         with torch.no_grad():
             preds: Tensor = self.curve(at)
+        new: Tensor | None
         if sigma is not None:
             new = as_numbers("sigma", sigma, preds.dtype, preds.device)
             if not (new > 0).all():
                 raise InputError("sigma: expected standard deviations above 0")
-        elif self.points.sigma is not None:
-            squares = torch.where(self.points.present, self.points.sigma**2, 0.0).sum(dim=-1, keepdim=True)
-            new = (squares / self.points.present.sum(dim=-1, keepdim=True)).sqrt()
         else:
-            new = preds.new_ones(())
+            new = typical_sigma(self.points)
         found = self.uncertainty.bands(self.curve, at, preds, level, new)
         return found if self.points.batch else Bands(*(values.reshape(shape) for values in found))
 
@@ -312,15 +310,34 @@ class FitResult:
             raise InputError(f"t: the columns have the shapes {shapes}; expected one length")
         return columns if len(columns) > 1 else columns[0]
 
+    @property
+    def arrived(self) -> Any:
+        """Whether the parameters are those of a minimum; of several series an array `(*batch)`."""
+        arrived = np.isin(np.asarray(self.status, dtype=object), ARRIVED)
+        return arrived if self.points.batch else bool(arrived)
+
     def plot(self) -> "Figure":
-        """Data, fitted curve and the curve of the start in one figure; of several series the worst, median and best."""
+        """Data, fitted curve with its bands, and the curve of the start; of several series the worst, median, best."""
         from gd_lightning.pictures import picture
 
         after = f"after {self._took}"
         params = self.curve.params.detach()
         return picture(
-            self.curve, self.points, params, after, holdout=self.holdout, labels=self.labels, series=self.series
+            self.curve,
+            self.points,
+            params,
+            after,
+            holdout=self.holdout,
+            labels=self.labels,
+            series=self.series,
+            told=self.shown_uncertainty,
         )
+
+    @property
+    def shown_uncertainty(self) -> Uncertainty:
+        """What pictures show of it: nothing, nan, of series that have not arrived at a minimum."""
+        spread = np.where(np.expand_dims(np.asarray(self.arrived), -1), self.uncertainty.spread, np.nan)
+        return self.uncertainty._replace(spread=spread)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `result.json`."""
@@ -336,6 +353,7 @@ class FitResult:
             "absolute_sigma": self.absolute_sigma,
             "covariance": plain(self.covariance),
             "correlation": plain(self.correlation),
+            "uncertainty": self.uncertainty.to_dict(),
             "goodness": plain(self.goodness._asdict()),
             "warnings": self.warnings,
             "rmse": plain(self.rmse),

@@ -1,7 +1,8 @@
 """How sure the fitted parameters are: covariance, standard errors, intervals, and the bands of the curve."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,6 +28,7 @@ __all__ = [
     "Uncertainty",
     "check_level",
     "quantile",
+    "typical_sigma",
     "uncertainty",
 ]
 
@@ -130,6 +132,46 @@ class Uncertainty(NamedTuple):
         found: NDArray[np.bool_] = along > OPEN * np.sqrt(np.vecdot(slopes, slopes))
         return found
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` needs, as lists, numbers and text: those that are not finite are text, such as "inf"."""
+        numbers = {"axes": self.axes, "spread": self.spread, "noise": self.noise}
+        return {name: _as_lists(values.tolist()) for name, values in numbers.items()}
+
+    @classmethod
+    def from_dict(cls, result: Mapping[str, Any]) -> "Uncertainty":
+        """The uncertainty of a result as it stands in `result.json`."""
+        names = tuple(result["parameters"])
+        told = {
+            name: np.array(values, dtype=object).astype(np.float64) for name, values in result["uncertainty"].items()
+        }
+        return cls(
+            names,
+            np.stack([np.array(result["kinds"][name]) for name in names], axis=-1),
+            np.stack([np.array(result["parameters"][name], dtype=np.float64) for name in names], axis=-1),
+            told["axes"],
+            told["spread"],
+            told["noise"],
+            np.array(result["goodness"]["dof"]),
+            result["absolute_sigma"],
+        )
+
+    def select(self, rows: int | Sequence[int]) -> "Uncertainty":
+        """That of one of the series, or of some of them, by their places in the flattened batch."""
+        batch = self.noise.ndim
+
+        def some(values: Array) -> Array:
+            chosen: Array = values.reshape(-1, *values.shape[batch:])[rows]
+            return chosen
+
+        return self._replace(
+            kinds=self.kinds.reshape(-1, len(self.names))[rows],
+            params=some(self.params),
+            axes=some(self.axes),
+            spread=some(self.spread),
+            noise=some(self.noise),
+            dof=some(self.dof),
+        )
+
     def intervals(self, level: float = LEVEL) -> tuple[Array, Array]:
         """Lower and upper ends of the intervals that hold each parameter with a chance of `level`, `(*batch, P)`.
 
@@ -169,6 +211,20 @@ class Uncertainty(NamedTuple):
             confidence, prediction = q * error, q * np.sqrt(error**2 + around**2)
         found = (error, middle - confidence, middle + confidence, middle - prediction, middle + prediction)
         return Bands(preds, *(torch.from_numpy(values).to(preds) for values in found))
+
+
+def _as_lists(values: Any) -> Any:
+    if isinstance(values, list):
+        return [_as_lists(value) for value in values]
+    return values if math.isfinite(values) else str(values)
+
+
+def typical_sigma(points: Points) -> Tensor | None:
+    """Root mean square of the standard deviations of each series, `(*batch, 1)`; none where there are none."""
+    if points.sigma is None:
+        return None
+    squares = torch.where(points.present, points.sigma**2, 0.0).sum(dim=-1, keepdim=True)
+    return (squares / points.present.sum(dim=-1, keepdim=True)).sqrt()
 
 
 def check_level(level: float) -> float:
