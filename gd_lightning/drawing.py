@@ -55,6 +55,7 @@ __all__ = [
     "draw_optimum",
     "draw_parameter",
     "draw_path",
+    "draw_profile",
     "draw_rates",
     "draw_series",
     "draw_valley",
@@ -349,6 +350,34 @@ def write(text: Text, words: str, inches: float) -> None:
     lines = (textwrap.fill(line, letters, max_lines=3, placeholder=" ...") for line in words.splitlines())
     text.set_text("\n".join(lines))
     text.set_parse_math(False)
+
+
+def draw_profile(
+    axes: Axes, values: Tensor, rise: Tensor, threshold: float, parabola: tuple[float, float], ends: tuple[float, float]
+) -> None:
+    """Draw by how much the sum of squares rises along one parameter, and where the interval ends.
+
+    Args:
+        axes: where to.
+        values: the parameter's values, `(N,)`.
+        rise: the rise there, in units of the noise's variance, `(N,)`.
+        threshold: the rise at which the interval ends.
+        parabola: the best value and its standard error, of which the tangent makes a parabola.
+        ends: the interval; an end that is not finite is not drawn.
+    """
+    x, y = _finite(_array(values), _array(rise))
+    best, error = parabola
+    axes.plot(x, y, color=DATA.color, linewidth=WIDTH + 0.4, label="profile")
+    if math.isfinite(error) and error > 0:
+        tangent = ((x - best) / error) ** 2
+        axes.plot(x, tangent, color="0.5", linewidth=WIDTH, linestyle="--", label="tangent (symmetric error)")
+    axes.axhline(threshold, color="0.3", linewidth=0.8, linestyle=":", label="threshold")
+    for end in ends:
+        if math.isfinite(end):
+            axes.axvline(end, color=PREDICTION.color, linewidth=WIDTH, label="end of the interval")
+    axes.set_ylim(0, 2 * threshold)
+    axes.locator_params(nbins=4)
+    axes.tick_params(labelsize="small")
 
 
 def _columns_of(labels: Sequence[str], inches: float) -> int:

@@ -3,6 +3,7 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,6 +36,7 @@ from gd_lightning.drawing import (
     draw_optimum,
     draw_parameter,
     draw_path,
+    draw_profile,
     draw_rates,
     draw_series,
     draw_valley,
@@ -58,6 +60,7 @@ __all__ = [
     "path_figure",
     "png",
     "prediction_figure",
+    "profile_figure",
     "series_grid",
     "sweep_figure",
     "worst_median_best",
@@ -341,6 +344,32 @@ def path_figure(
         if place + columns >= len(shown):
             write(axes.xaxis.label, "step", width / columns - 2 * MARGIN)
     write(figure.suptitle(""), title, width)
+    add_legend(figure, figure.axes, 0)
+    return figure
+
+
+def profile_figure(panels: Mapping[str, Mapping[str, Any]], *, level: float, title: str = "") -> Figure:
+    """The profile of each parameter, with the parabola that the tangent makes of it, and the ends of the interval.
+
+    Args:
+        panels: name of a parameter -> arguments of `draw_profile`.
+        level: of the intervals.
+        title: text above the panels; of many parameters the first `PANELS` are shown.
+
+    Returns:
+        A figure that nobody else holds, with one axes for each parameter shown.
+    """
+    shown = list(panels)[:PANELS]
+    columns = max(min(len(shown), 3), 1)
+    rows = max(math.ceil(len(shown) / columns), 1)
+    width = max(2.5 * columns, 5.0)
+    figure = blank_figure(width, 1.6 + 1.8 * rows)
+    for place, name in enumerate(shown):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        draw_profile(axes, **panels[name])
+        write(axes.xaxis.label, name, width / columns - MARGIN)
+    write(figure.supylabel("", fontsize="medium"), "rise of the sum of squares / variance", 1.8 * rows)
+    write(figure.suptitle(""), f"{title}\n{100 * level:g} % profile-likelihood intervals".lstrip(), width)
     add_legend(figure, figure.axes, 0)
     return figure
 
