@@ -193,9 +193,13 @@ def tangent(
 def factor(at: Tangent) -> Tangent:
     """A tangent with what the singular values and vectors of its K tell."""
     d = np.where(at.scale > 0, at.scale, 1.0)
-    u, s, vt = np.linalg.svd(at.jac / d[:, None], full_matrices=False)
+    k, r = at.jac / d[:, None], at.r
+    missing = k.shape[-1] - k.shape[-2]
+    if missing > 0:  # points that say nothing, so that there is an axis for each parameter
+        k, r = np.pad(k, ((0, 0), (0, missing), (0, 0))), np.pad(r, ((0, 0), (0, missing)))
+    u, s, vt = np.linalg.svd(k, full_matrices=False)
     determined = s > np.maximum(RANK * s[:, :1], TINY)
-    along = np.where(determined, (at.r[:, None] @ u)[:, 0], 0.0)
+    along = np.where(determined, (r[:, None] @ u)[:, 0], 0.0)
     newton = -np.divide(along, s, out=np.zeros_like(s), where=along != 0)
     promise = np.vecdot(along, along)
     return at._replace(s=s, vt=vt, d=d, determined=determined, along=along, promise=promise, newton=newton)

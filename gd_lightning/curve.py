@@ -69,14 +69,13 @@ class Curve(nn.Module):
         predictors: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        resolved = resolve(function)
+        self._given = function, predictors
+        resolved = self._resolve()
         self.function_name = function_name(function if isinstance(function, str) else resolved)
         self.equation = equation(resolved)
         self.predictors = predictor_arguments(resolved, predictors)
         self.names = parameter_names(resolved, predictors)
-        self.function = bind(resolved, predictors)
-        self.formula = resolved if isinstance(resolved, Formula) else None
-        self.guess = getattr(resolved, "guess", None)
+        self.least_norm: bool = getattr(resolved, "least_norm", False)  # so that fewer points than parameters will do
         self.domain: str | None = getattr(resolved, "domain", None)
         self.pointwise: bool | None = True if is_pointwise(resolved) else None  # else it has to be tried
         self.linear: bool | None = None  # in its free parameters; this, too
@@ -84,6 +83,23 @@ class Curve(nn.Module):
         self.demands = Parameters(self.names, parameters, self.function_name)
         self.params = nn.Parameter(torch.zeros(len(self.names)))
         self.register_buffer("initial_params", torch.zeros(len(self.names)))
+
+    def _resolve(self) -> Function:
+        """Find the function that was given, and what comes with it."""
+        function, predictors = self._given
+        resolved = resolve(function)
+        self.function = bind(resolved, predictors)
+        self.formula = resolved if isinstance(resolved, Formula) else None
+        self.guess = getattr(resolved, "guess", None)
+        return resolved
+
+    def __getstate__(self) -> dict[str, Any]:
+        # what a text stands for is found anew, since a formula and a polynomial are made of what cannot be pickled
+        return {key: value for key, value in self.__dict__.items() if key not in ("function", "formula", "guess")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._resolve()
 
     def known_start(self, init: Mapping[str, float] | None = None) -> dict[str, float]:
         """Starting values that were given: as `init`, in the parameters' demands, or as defaults of the function.

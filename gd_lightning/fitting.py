@@ -57,12 +57,12 @@ def check_points(curve: Curve, points: Points, names: Sequence[str] | None = Non
     for i, one in enumerate(points.each()):
         which = f"series {i + 1}" if points.batch else "the series"
         count = len(one.targets)
-        if count < len(free):
+        if count < len(free) and not (curve.least_norm and count):
             raise InputError(
                 f"{which} has {count} point{'s' * (count != 1)}, expected at least {len(free)}: "
                 f"{curve.function_name} has the free parameters {', '.join(free)}"
             )
-        if count > 1 and all((column == column[0]).all() for column in one.columns):
+        if count > 1 and not curve.least_norm and all((column == column[0]).all() for column in one.columns):
             value = one.columns[0][0].item()
             raise InputError(
                 f"{names[0]}: all {count} points of {which} are at {value:g}, expected at least two places along it"

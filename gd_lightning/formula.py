@@ -134,6 +134,9 @@ class Formula:
     def __repr__(self) -> str:
         return f"Formula({self.text!r})"
 
+    def __reduce__(self) -> tuple[type["Formula"], tuple[str]]:
+        return Formula, (self.text,)  # its terms are closures, which cannot be pickled
+
 
 class _Parser:
     """Walks the syntax tree of one text and turns it into terms."""

@@ -70,7 +70,8 @@ class Uncertainty(NamedTuple):
         axes: directions in which parameters err apart from one another, as columns, `(*batch, P, F)`.
         spread: standard error along each, `(*batch, F)`; inf where the data leave it open, 0 where a bound holds.
         noise: standard deviation of a residual, in units of sigma where it is given, else of y, `(*batch)`.
-        dof: degrees of freedom, points less free parameters, `(*batch)`.
+        dof: degrees of freedom, `(*batch)`: points less the parameters that are told from them, which leaves out those
+            at a bound and those left open.
         absolute_sigma: whether sigma is known in an absolute sense, or only up to a factor.
     """
 
@@ -284,13 +285,6 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         held = (theta <= problem.low) | (theta >= problem.high)
         usable = at.finite & np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
         jac = np.where(usable[:, None, None] & ~held[:, None], jac, 0.0)
-        chi2 = np.vecdot(residuals, residuals)
-        dof = problem.points_each - free
-        noise = np.sqrt(np.where(dof > 0, chi2 / np.maximum(dof, 1), np.inf))
-        factor = np.ones(count) if absolute_sigma else noise
-        if problem.robust:
-            factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
-        noise = np.ones(count) if absolute_sigma else noise
     norms = column_norms(jac)
     d = np.where(norms > 0, norms, 1.0)
     apart = 2 * free**0.5  # beyond the singular values of columns of length 1, so that held ones have axes of their own
@@ -299,7 +293,15 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
     holds = (np.abs(vt) * held[:, None]).max(axis=-1) > 0.5
     largest = np.where(holds, 0.0, s).max(axis=-1, keepdims=True)
     open_ = ~holds & (s <= np.maximum(RANK * largest, TINY))
-    spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
+    dof = problem.points_each - (~holds & ~open_).sum(axis=-1)
+    with np.errstate(all="ignore"):
+        chi2 = np.vecdot(residuals, residuals)
+        noise = np.sqrt(np.where(dof > 0, chi2 / np.maximum(dof, 1), np.inf))
+        noise = np.ones(count) if absolute_sigma else noise
+        factor = noise
+        if problem.robust:
+            factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
+        spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
     spread[open_] = np.inf
     spread[~usable] = np.nan
     faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
