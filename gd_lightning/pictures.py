@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.drawing import Line
+from gd_lightning.errors import InputError
 from gd_lightning.landscape import landscape
 from gd_lightning.losses import Loss, mse, rmse_each, root
 from gd_lightning.plots import (
@@ -20,13 +21,15 @@ from gd_lightning.plots import (
     observed_strip,
     path_figure,
     prediction_figure,
+    profile_figure,
     series_grid,
     worst_median_best,
 )
 from gd_lightning.points import Points
+from gd_lightning.profile import Profile
 from gd_lightning.uncertainty import LEVEL, Uncertainty, typical_sigma
 
-__all__ = ["descent_pictures", "picture", "strip"]
+__all__ = ["descent_pictures", "picture", "profile_picture", "strip"]
 
 FINE = 400  # points of a line, enough that none shows
 
@@ -179,6 +182,28 @@ def descent_pictures(
         return None, ways
     land = landscape(curve, points, loss_function, path, optimum, names=names)
     return landscape_figure(land, title=title) if land.can_be_drawn else None, ways
+
+
+def profile_picture(profile: Profile, title: str = "") -> Figure:
+    """`profile_figure` of the profiles of one series.
+
+    Raises:
+        InputError: there are several series.
+    """
+    parabolas = profile.parabolas()
+    if any(isinstance(low, Tensor) for low, _ in profile.intervals.values()):
+        raise InputError("profile: there are several series; expected one to draw")
+    panels = {
+        name: {
+            "values": curve.values,
+            "rise": curve.rise,
+            "threshold": float(curve.threshold),
+            "parabola": parabolas[name],
+            "ends": profile.intervals[name],
+        }
+        for name, curve in profile.curves().items()
+    }
+    return profile_figure(panels, level=profile.level, title=title)
 
 
 def _grid(

@@ -58,10 +58,8 @@ class Residuals:
         self.vanishing = (self.size_of_targets == 0) & (scaled != 0).any(axis=-1)
         present = np.ones(scaled.shape) if self._sigma is None else np.isfinite(self._sigma)
         self.points_each = present.sum(axis=-1, dtype=np.int64)
+        self._columns: list[Array] = []
         self.tape = self._tape()
-        if self.tape is not None:
-            columns = [column.numpy() for column in self.points.columns]
-            self._columns = [one if one.ndim == 1 else one.reshape(-1, length) for one in columns]
 
     def _tape(self) -> Tape | None:
         """The curve in NumPy, where it is a formula that can be, of points so few that torch would gain nothing."""
@@ -71,6 +69,8 @@ class Residuals:
         names = (*self.curve.predictors, *self.curve.names)
         self._order = [names.index(name) for name in formula.names]
         self._wanted = tuple(formula.names.index(self.curve.names[i]) for i in self.free)
+        columns = [column.numpy() for column in self.points.columns]
+        self._columns = [one if one.ndim == 1 else one.reshape(-1, targets.shape[-1]) for one in columns]
         return formula.tape
 
     def _all_params(self) -> Tensor:
@@ -161,17 +161,17 @@ class Residuals:
             roots: Array = np.sqrt(np.minimum(weight, MOST_WEIGHT * np.nanmedian(others, axis=-1, keepdims=True)))
         return roots
 
-    def select(self, chosen: NDArray[np.intp]) -> "Residuals":
-        """The same of some of the series, on one leading axis."""
-        if len(chosen) == self.count:
+    def select(self, chosen: NDArray[np.intp] | slice) -> "Residuals":
+        """The same of some of the series, on one leading axis; one may be chosen more than once."""
+        if not isinstance(chosen, slice) and np.array_equal(chosen, np.arange(self.count)):
             return self
         length = self.points.targets.shape[-1]
-        rows = torch.as_tensor(np.asarray(chosen), device=self.base.device)
+        rows = chosen if isinstance(chosen, slice) else torch.as_tensor(np.asarray(chosen), device=self.base.device)
 
         def some(values: Tensor) -> Tensor:
-            return values if values.dim() == 1 else values.reshape(-1, length)[rows]
+            return values.reshape(-1, length)[rows]
 
-        columns = tuple(some(column) for column in self.points.columns)
+        columns = tuple(column if column.dim() == 1 else some(column) for column in self.points.columns)
         selected = object.__new__(Residuals)
         selected.__dict__.update(self.__dict__)
         selected.points = Points(
@@ -180,13 +180,12 @@ class Residuals:
             None if self.points.sigma is None else some(self.points.sigma),
         )
         selected.base = self.base[rows]
-        selected.count = len(rows)
+        selected.count = len(selected.base)
         selected._targets = self._targets[chosen]
         selected._sigma = None if self._sigma is None else self._sigma[chosen]
-        if self.tape is not None:
-            selected._columns = [one if one.ndim == 1 else one[chosen] for one in self._columns]
         selected.size_of_targets, selected.points_each = self.size_of_targets[chosen], self.points_each[chosen]
         selected.vanishing = self.vanishing[chosen]
+        selected.tape = selected._tape()  # some may be few enough where all are not
         return selected
 
     def _of(self, params: Tensor) -> Tensor:
@@ -212,9 +211,8 @@ class Residuals:
     def _gradients(self, preds: Tensor, copies: list[Tensor]) -> Array:
         """The Jacobian `(S, T, F)` of residuals from predictions and the copies of the parameters."""
         weight = torch.ones_like(preds) if self.points.sigma is None else (1 / self.points.sigma).expand_as(preds)
-        return self._array(
-            torch.stack(torch.autograd.grad(preds, copies, weight, materialize_grads=True), dim=-1), len(copies)
-        )
+        slopes = torch.autograd.grad(preds, copies, weight, materialize_grads=True)
+        return self._array(torch.stack(slopes).movedim(0, -1), len(copies))  # each column's numbers side by side
 
     def _slopes(self, tape: Tape, played: list[Array]) -> Array:
         """The Jacobian `(S, T, F)` of residuals from what the tape played."""

@@ -30,6 +30,9 @@ from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, typical_sigma, u
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from gd_lightning.bootstrap import Bootstrap
+    from gd_lightning.profile import Profile
+
 __all__ = ["FitResult", "versions"]
 
 
@@ -200,6 +203,44 @@ class FitResult:
         """
         low, high = map(self._by_name, self.uncertainty.intervals(level))
         return {name: (low[name], high[name]) for name in low}
+
+    def profile(self, level: float = LEVEL) -> "Profile":
+        """Intervals from the profile of the likelihood, which need not be symmetric; all refits are one batch.
+
+        Args:
+            level: chance that an interval holds the true value.
+
+        Returns:
+            `.intervals`, name -> (low, high); `.messages`; `.curve(name)` and `.plot()` show the profiles.
+        """
+        from gd_lightning.profile import profile
+
+        return profile(self.curve, self.points, make_loss(self.loss), level, self.absolute_sigma)
+
+    def bootstrap(self, draws: int = 1000, kind: str = "residuals", seed: int | None = None) -> "Bootstrap":
+        """Fits to data that are drawn anew, all of them one batch.
+
+        Args:
+            draws: how many.
+            kind: "residuals", the curve with residuals drawn from the fit's; "cases", points drawn from the points;
+                "parametric", the curve with normal noise.
+            seed: of the draws; that of the fit unless given.
+
+        Returns:
+            `.intervals(level)`, `.standard_errors`, `.covariance`, and `.samples`, `(draws, *batch, P)`.
+        """
+        from gd_lightning.bootstrap import bootstrap
+
+        seed = (self.seed or 0) if seed is None else seed
+        return bootstrap(
+            self.curve,
+            self.points,
+            make_loss(self.loss),
+            draws=draws,
+            kind=kind,
+            seed=seed,
+            absolute_sigma=self.absolute_sigma,
+        )
 
     def _by_name(self, values: Any) -> dict[str, Any]:
         return by_name(self.curve, torch.from_numpy(values))

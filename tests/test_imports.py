@@ -39,6 +39,9 @@ CORE = [
     "result",
     "fitting",
     "sweep",
+    "batch",
+    "profile",
+    "bootstrap",
 ]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
 

@@ -195,6 +195,24 @@ def test_batches_with_times_and_deviations_of_their_own(batch):
         np.testing.assert_array_equal(alone, jac[i])
 
 
+@pytest.mark.parametrize("function", ["exponential_decay", "a*exp(-t/b) + c"], ids=["torch", "tape"])
+@pytest.mark.parametrize("batch", [(), (3,)])
+def test_series_may_be_chosen_more_than_once_and_in_any_order(function, batch):
+    theta = np.array([[1.5, 0.5, 0.2], [1.0, 0.7, 0.1], [0.3, 2.0, 0.0]])[: 3 if batch else 1]
+    y = np.cos(np.arange(len(theta))[:, None] + T)
+    residuals = problem(
+        function, theta if batch else theta[0], y=y if batch else y[0], sigma=(1 + y**2).reshape(*batch, -1)
+    )
+    r, jac = residuals.linearize(theta)
+    for rows in ([2, 0, 1], [1, 1, 2, 0, 0]) if batch else ([0, 0, 0],):
+        some = residuals.select(np.array(rows))
+        assert some.count == len(rows)
+        for found, whole in zip(some.linearize(theta[rows]), (r, jac), strict=True):
+            np.testing.assert_allclose(found, whole[rows], rtol=1e-15)
+    part = residuals.select(slice(0, 2))
+    np.testing.assert_allclose(part.linearize(theta[:2])[1], jac[:2], rtol=1e-15)
+
+
 def test_points_that_were_filled_in_pull_nowhere():
     series = [Points(torch.linspace(0, 1, n, dtype=DOUBLE), torch.ones(n, dtype=DOUBLE)) for n in (4, 7)]
     both = stack(series)
