@@ -129,6 +129,9 @@ class PredictionPlots(Callback):
             (folder / "film_strip.png").write_bytes(png(frames))
         if self.landscape is not False and params.dim() == 1:
             self._draw_descent(trainer, module, folder)
+        result = module.result()
+        if result.interval_kind == "profile" and result.arrived is True:
+            self._draw_profile(trainer, result, folder)
 
     def state_dict(self) -> dict[str, Any]:
         return {"frames": self.frames}
@@ -155,12 +158,22 @@ class PredictionPlots(Callback):
                 log_figure(trainer, tag, figure, result.steps)
                 (folder / f"{tag}.png").write_bytes(png(figure))
 
+    def _draw_profile(self, trainer: Trainer, result: FitResult, folder: Path) -> None:
+        """The profile of each parameter, where the intervals are from them."""
+        try:
+            figure = result.profile(result.level).plot()
+        except InputError:  # which the report tells
+            return
+        log_figure(trainer, "profile", figure, result.steps)
+        (folder / "profile.png").write_bytes(png(figure))
+
     def _keep_frame(self, step: int, params: Tensor) -> None:
         if step in self.film_strip:
             self.frames[step] = params.tolist()
 
     def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Figure:
         drawn, kept_out = self._drawn(module), module.holdout_points()
+        drawn["level"] = module.level
         return picture(module.curve, module.points(), params, moment, holdout=kept_out, told=told, **drawn)
 
     def _film_strip(self, module: CurveFit) -> Figure:

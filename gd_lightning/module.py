@@ -18,7 +18,7 @@ from gd_lightning.conditioning import AUTO, Guidance, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import AT_ONCE, Descent
-from gd_lightning.errors import InputError
+from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting import check_absolute, choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, pooled_rmse, root
@@ -26,6 +26,7 @@ from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name, plain
 from gd_lightning.starts import check_start, is_linear, set_start
+from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, check_level
 
 __all__ = ["CurveFit"]
 
@@ -73,6 +74,9 @@ class CurveFit(LightningModule):
         absolute_sigma: if true, sigma is used in an absolute sense and the covariance of the parameters reflects these
             absolute values. If false, only the relative magnitudes of sigma matter: the covariance is scaled so that
             the reduced chi-square is 1.
+        intervals: which ones are reported: `t`, symmetric, from the tangent; `profile`, of the likelihood; or
+            `bootstrap`, from a thousand fits to data drawn anew.
+        level: chance that an interval holds the true value.
 
     Attributes:
         descent: the descent as it stands.
@@ -98,6 +102,8 @@ class CurveFit(LightningModule):
         compile: bool = False,
         predictors: list[str] | None = None,
         absolute_sigma: bool = False,
+        intervals: str = "t",
+        level: float = LEVEL,
     ) -> None:
         super().__init__()
         if not isinstance(function, str):
@@ -108,6 +114,9 @@ class CurveFit(LightningModule):
         if steps_per_epoch < 1:
             raise InputError(f"steps_per_epoch: given {steps_per_epoch}, expected at least 1")
         check_start(start)
+        check_level(level)
+        if intervals not in KINDS_OF_INTERVALS:
+            raise InputError(f"intervals: given {intervals!r}; {suggest(str(intervals), KINDS_OF_INTERVALS)}")
         self.automatic_optimization = False
         self.curve = Curve(function, parameters, predictors)
         given_lr = read_lr(lr, self.curve.names)
@@ -138,6 +147,8 @@ class CurveFit(LightningModule):
                 "compile": compile,
                 "predictors": predictors,
                 "absolute_sigma": absolute_sigma,
+                "intervals": intervals,
+                "level": level,
             }
         )
         self.init = init
@@ -149,6 +160,8 @@ class CurveFit(LightningModule):
         self.optimizer_class: Rule = SGD if optimizer is None else optimizer
         self.scheduler = scheduler
         self.absolute_sigma = absolute_sigma
+        self.intervals = intervals
+        self.level = level
         self.steps_per_epoch = steps_per_epoch
         self.compile_steps = compile
         self.train_mse = MeanSquaredError()
@@ -315,6 +328,8 @@ class CurveFit(LightningModule):
             lr=None if isinstance(rule, LevenbergMarquardt) else rule.param_groups[0]["lr"],
             guidance=self.guidance,
             absolute_sigma=self.absolute_sigma,
+            interval_kind=self.intervals,
+            level=self.level,
         )
 
     def own_data(self) -> Series | None:

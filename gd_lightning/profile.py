@@ -326,16 +326,17 @@ class _Search:
     def solved(
         self, series: NDArray[np.intp], which: NDArray[np.intp], theta: Array, at: Array, otherwise: Array
     ) -> tuple[Array, Array, Bools]:
-        """Refit rows from theta with one parameter held at a place; where that fails, from somewhere else."""
+        """Refit rows from theta with one parameter held at a place; where that fails, or ends high, from elsewhere."""
         frozen = np.zeros(theta.shape, dtype=bool)
         frozen[np.arange(len(at)), which] = True
         problem = self.problem.select(series)
         found = solve(problem, np.where(frozen, at[:, None], theta), frozen, tolerance=NEAR, damping=0.0)
-        again = np.flatnonzero(~found.converged)
+        end = self.total[series] + self.threshold[series] * self.variance[series]
+        again = np.flatnonzero(~found.converged | (found.total > end))
         if len(again):
             start = np.where(frozen, at[:, None], otherwise)[again]
             second = solve(problem.select(again), start, frozen[again], tolerance=NEAR)
-            better = second.converged
+            better = second.converged & (~found.converged[again] | (second.total < found.total[again]))
             for old, new in zip(found, second, strict=True):
                 old[again[better]] = new[better]
         lower = found.converged & (found.total < self.lowest[series])

@@ -85,6 +85,8 @@ class FitResult:
         path: steps and the parameters before them, the last ones with those at the end; thinned out.
         absolute_sigma: if true, sigma is used in an absolute sense and the covariance reflects these absolute values;
             if false, only the relative magnitudes of sigma matter: the covariance is scaled by the reduced chi-square.
+        interval_kind: which intervals the report shows: "t", "profile" or "bootstrap".
+        level: chance that each of them holds the true value.
     """
 
     function: str
@@ -110,6 +112,8 @@ class FitResult:
     guidance: Guidance | None = None
     path: list[tuple[int, Tensor]] = field(default_factory=list)
     absolute_sigma: bool = False
+    interval_kind: str = "t"
+    level: float = LEVEL
 
     @classmethod
     def of(
@@ -128,6 +132,8 @@ class FitResult:
         lr: Any = None,
         guidance: Guidance | None = None,
         absolute_sigma: bool = False,
+        interval_kind: str = "t",
+        level: float = LEVEL,
     ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
@@ -156,6 +162,8 @@ class FitResult:
             guidance=guidance,
             path=[*descent.path, (len(descent.rmse_history), curve.params.detach().clone())],
             absolute_sigma=absolute_sigma,
+            interval_kind=interval_kind,
+            level=level,
         )
 
     @cached_property
@@ -203,6 +211,22 @@ class FitResult:
         """
         low, high = map(self._by_name, self.uncertainty.intervals(level))
         return {name: (low[name], high[name]) for name in low}
+
+    @cached_property
+    def _shown_intervals(self) -> tuple[str, dict[str, tuple[Any, Any]], list[str]]:
+        """The kind of the intervals that are reported, the intervals, and what casts doubt on them."""
+        if self.interval_kind != "t" and np.all(self.arrived):
+            try:
+                if self.interval_kind == "bootstrap":
+                    drawn = self.bootstrap()
+                    failed = int(torch.as_tensor(drawn.failed).sum())
+                    doubts = [f"{failed} of {drawn.samples[..., 0].numel()} bootstrap refits did not arrive."]
+                    return "bootstrap", drawn.intervals(self.level), doubts if failed else []
+                found = self.profile(self.level)
+                return "profile", found.intervals, [f"{line[0].upper()}{line[1:]}." for line in found.messages]
+            except InputError as error:
+                return "t", self.intervals(self.level), [f"The intervals are from the tangent: {error}."]
+        return "t", self.intervals(self.level), []
 
     def profile(self, level: float = LEVEL) -> "Profile":
         """Intervals from the profile of the likelihood, which need not be symmetric; all refits are one batch.
@@ -372,6 +396,7 @@ class FitResult:
             labels=self.labels,
             series=self.series,
             told=self.shown_uncertainty,
+            level=self.level,
         )
 
     @property
@@ -382,6 +407,7 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `result.json`."""
+        kind, intervals, doubts = self._shown_intervals
         return {
             "schema": SCHEMA,
             "function": self.function,
@@ -390,13 +416,13 @@ class FitResult:
             "initial_parameters": plain(self.initial_parameters),
             "standard_errors": plain(self.standard_errors),
             "kinds": {name: self.uncertainty.kinds[..., i].tolist() for i, name in enumerate(self.curve.names)},
-            "intervals": {"level": LEVEL, "parameters": plain(self.intervals())},
+            "intervals": {"level": self.level, "kind": kind, "parameters": plain(intervals)},
             "absolute_sigma": self.absolute_sigma,
             "covariance": plain(self.covariance),
             "correlation": plain(self.correlation),
             "uncertainty": self.uncertainty.to_dict(),
             "goodness": plain(self.goodness._asdict()),
-            "warnings": self.warnings,
+            "warnings": [*self.warnings, *doubts],
             "rmse": plain(self.rmse),
             "holdout_rmse": plain(self.holdout_rmse),
             "rmse_history": plain(self.rmse_history),

@@ -21,6 +21,7 @@ __all__ = [
     "AT_BOUND",
     "FIXED",
     "FREE",
+    "KINDS_OF_INTERVALS",
     "LEVEL",
     "TIED",
     "UNDETERMINED",
@@ -35,6 +36,7 @@ __all__ = [
 FREE, FIXED, TIED = "free", "fixed", "tied"
 AT_BOUND, UNDETERMINED = "at bound", "undetermined"
 LEVEL = 0.95
+KINDS_OF_INTERVALS = ("t", "profile", "bootstrap")
 OPEN = 1e-4  # share of a derivative along a direction that the data leave open, above which it is more than rounding
 
 

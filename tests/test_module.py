@@ -159,6 +159,8 @@ def test_a_checkpoint_holds_text_and_numbers_only(tmp_path):
         "predictors": None,
         "compile": False,
         "absolute_sigma": False,
+        "intervals": "t",
+        "level": 0.95,
     }
     again = CurveFit.load_from_checkpoint(tmp_path / "one.ckpt")
     assert torch.equal(again.curve.params, module.curve.params)

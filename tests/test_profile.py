@@ -4,6 +4,7 @@ import lmfit
 import numpy as np
 import pytest
 import torch
+from conftest import ROOT
 from iminuit import Minuit
 from scipy import stats
 from scipy.optimize import minimize_scalar
@@ -338,3 +339,19 @@ def test_curves_of_what_is_not_free_are_refused():
         found.curve("b")
     with pytest.raises(InputError, match="count: given 1"):
         found.curve("a", 1)
+
+
+def test_a_long_step_to_where_the_curve_is_flat_does_not_lose_the_end():
+    rows = np.loadtxt(ROOT / "examples" / "stopping_distance.csv", delimiter=",", skiprows=1)
+    t, y = rows.T
+    curve, points = fitted("a*t**p", t, y, [0.5, 1.5])
+    found = profile(curve, points)
+
+    def residuals(params):
+        return params["a"] * t ** params["p"] - y
+
+    minimizer = lmfit.Minimizer(residuals, lmfit.create_params(**named(curve)))
+    expected = lmfit.conf_interval(minimizer, minimizer.minimize(), sigmas=[0.95])
+    for name, ((_, low), _, (_, high)) in expected.items():
+        np.testing.assert_allclose(found.intervals[name], (low, high), rtol=1e-4)
+    assert not found.messages
