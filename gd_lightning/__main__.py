@@ -17,6 +17,10 @@ def main(args: Sequence[str] | None = None) -> int:
         from gd_lightning.catalog import run as show_functions
 
         return show_functions(args[1:])
+    if args[:1] == ["export"]:
+        from gd_lightning.export_command import run as export
+
+        return export(args[1:])
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()

@@ -64,6 +64,7 @@ COMMANDS = {
     "fit": "Fit a curve; without options, the article's ten steps.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
     "sweep": "Compare many learning rates, starts or update rules in one run.",
+    "export": "Write the curve of a run as ONNX, program, formula or JSON.",
 }
 
 
@@ -202,9 +203,10 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args)
         commands = self.parser._subcommands_action
         assert commands is not None
-        # for the help and for messages: it needs nothing of Lightning, and __main__ runs it
+        # for the help and for messages: they need nothing of Lightning, and __main__ runs them
         commands.add_subcommand("functions", Parser(prog="functions"))
         commands.add_subcommand("sweep", self._sweep_parser())
+        commands.add_subcommand("export", Parser(prog="export"))
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 

@@ -54,6 +54,7 @@ class Curve(nn.Module):
 
     Attributes:
         names: the names of the P parameters.
+        resolved: the function as `resolve` found it.
         params: their values, a trainable tensor of shape `(*batch, P)`; zero until `start` is called. Fixed and
             tied parameters are among them; `project` keeps them at their values.
         initial_params: the values given to `start`, same shape.
@@ -89,13 +90,18 @@ class Curve(nn.Module):
         function, predictors = self._given
         resolved = resolve(function)
         self.function = bind(resolved, predictors)
+        self.resolved = resolved
         self.formula = resolved if isinstance(resolved, Formula) else None
         self.guess = getattr(resolved, "guess", None)
         return resolved
 
     def __getstate__(self) -> dict[str, Any]:
         # what a text stands for is found anew, since a formula and a polynomial are made of what cannot be pickled
-        return {key: value for key, value in self.__dict__.items() if key not in ("function", "formula", "guess")}
+        return {
+            key: value
+            for key, value in self.__dict__.items()
+            if key not in ("function", "resolved", "formula", "guess")
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

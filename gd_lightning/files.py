@@ -6,8 +6,8 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text beside its target and rename it, so that the target is never half written."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text, or bytes, beside its target and rename it, so that the target is never half written."""
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="")
+    part.write_bytes(content.encode() if isinstance(content, str) else content)
     os.replace(part, path)

@@ -92,6 +92,8 @@ class Formula:
         text: the expression.
         names: every name in it, in the order of appearance: the arguments of the call.
         constant: its value, where it has no names.
+        tree: the expression as Python's parser reads it, with a plain name for each one in backquotes.
+        quoted: those plain names, each with what stands in the backquotes.
         tape: the same in NumPy, with derivatives; none where a family is called.
 
     Raises:
@@ -114,6 +116,7 @@ class Formula:
         self.constant = None if callable(value) else value
         self._value = value if callable(value) else lambda names: torch.tensor(value)
         self.names = tuple(parser.names)
+        self.tree, self.quoted = tree, parser.quoted
         self.tape = parser.tape(tree)
         # A name in backquotes is no identifier, which a signature asks for.
         plain = [name.isidentifier() and not iskeyword(name) and name[0] != "_" for name in self.names]

@@ -21,6 +21,8 @@ __all__ = [
     "default_values",
     "equation",
     "function_name",
+    "is_family",
+    "is_import_path",
     "parameter_names",
     "predictor_arguments",
     "resolve",
@@ -63,9 +65,14 @@ def resolve(function: str | Function) -> Function:
         raise InputError(
             f"function: given {function!r}, which is no family; {suggest(text, functions.__all__)} (or write a formula)"
         )
-    if re.fullmatch(r"[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+", text):
+    if is_import_path(text):
         return _import(text)
     return _formula(function)
+
+
+def is_import_path(text: str) -> bool:
+    """Whether a text names a function by its module, which has to be imported, and so runs, to find it."""
+    return re.fullmatch(r"[^\W\d]\w*(\.(?!__)[^\W\d]\w*)+", text.strip()) is not None
 
 
 @cache
@@ -111,7 +118,14 @@ def function_name(function: str | Function) -> str:
 
 def is_pointwise(function: Function) -> bool:
     """Whether a function is known to predict each point from that point alone, as formulas and families do."""
-    return isinstance(function, Formula) or getattr(function, "__module__", "") == functions.__name__
+    return isinstance(function, Formula) or is_family(function)
+
+
+def is_family(function: Function) -> bool:
+    """Whether a function is one of this package's, which its name finds again."""
+    name = getattr(function, "__name__", "")
+    own = getattr(function, "__module__", "") == functions.__name__
+    return own and (getattr(functions, name, None) is function or name.startswith("polynomial("))
 
 
 def arguments(function: Function) -> tuple[str, ...]:

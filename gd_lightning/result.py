@@ -14,16 +14,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning import export, saved
 from gd_lightning.cautions import ARRIVED, cautions
 from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
+from gd_lightning.formula_text import formula_texts
+from gd_lightning.frames import to_pandas
 from gd_lightning.goodness import Goodness, goodness
 from gd_lightning.losses import make_loss, pooled_rmse, residual, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
 from gd_lightning.residual_checks import ResidualChecks, check_residuals
+from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
 from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, typical_sigma, uncertainty
 
@@ -34,9 +38,6 @@ if TYPE_CHECKING:
     from gd_lightning.profile import Profile
 
 __all__ = ["FitResult", "versions"]
-
-
-SCHEMA = 1  # of `to_dict`
 
 
 def versions() -> dict[str, str]:
@@ -409,7 +410,7 @@ class FitResult:
         """Plain text and numbers, as they stand in `result.json`."""
         kind, intervals, doubts = self._shown_intervals
         return {
-            "schema": SCHEMA,
+            "schema": saved.SCHEMA,
             "function": self.function,
             "equation": self.curve.equation,
             "parameters": plain(self.parameters),
@@ -448,6 +449,64 @@ class FitResult:
     def write_json(self, path: Path) -> None:
         """Write `to_dict()` to a file, whole or not at all."""
         write_whole(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one file of JSON, whole or not at all; `FitResult.load` reads it."""
+        saved.save(self, Path(path))
+
+    @classmethod
+    def load(cls, path: str | Path, function: Function | None = None) -> "FitResult":
+        """Read what `save` wrote.
+
+        Args:
+            path: the file.
+            function: what was fitted, where that was a callable or an import path: a file does not run code.
+
+        Raises:
+            InputError: the file is none of a fit, or is of a later version; or the function is missing.
+        """
+        return saved.load(Path(path), function)
+
+    def to_formula(self) -> Any:
+        """The fitted curve as text, such as `"2.0*t + 1.0"`, with all digits; of several series an array of text.
+
+        Raises:
+            InputError: the function is neither a family nor a formula.
+        """
+        texts = formula_texts(self.curve)
+        return np.array(texts).reshape(self.points.batch) if self.points.batch else texts[0]
+
+    def to_onnx(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write the fitted curve as ONNX: predictors in, `(points,)`; y out, `(*batch, points)`; any number of points.
+
+        Args:
+            path: the file to write, such as `curve.onnx`.
+            dtype: torch.float64 or torch.float32; the precision of the fit unless given.
+
+        Raises:
+            InputError: onnx is not installed (`pip install gd-lightning[onnx]`), or the function cannot be exported.
+        """
+        export.to_onnx(self.curve, path, labels=self.labels, dtype=dtype)
+
+    def to_program(self, path: str | Path, dtype: torch.dtype | None = None) -> None:
+        """Write the fitted curve as a program that `torch.export.load(path).module()(t)` runs, without this package.
+
+        Args:
+            path: the file to write, such as `curve.pt2`.
+            dtype: precision; that of the fit unless given.
+
+        Raises:
+            InputError: the function cannot be exported.
+        """
+        export.to_program(self.curve, path, labels=self.labels, dtype=dtype)
+
+    def to_pandas(self) -> Any:
+        """Parameters as a data frame: a row each; of several series a row for each series.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        return to_pandas(self)
 
     def __repr__(self) -> str:
         if self.points.batch:
