@@ -67,11 +67,11 @@ def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = F
         deviance = 2 * _sum(np.where(present, np.log(np.where(present, sigma, 1.0)), 0.0)) + n * np.log(2 * np.pi)
         deviance += chi2 if absolute_sigma else n * np.log(chi2 / n) + n
         aic = deviance + 2 * p
-        correction = np.where(n > p + 1, 2 * p * (p + 1) / (n - p - 1), np.inf)
+        aicc = np.where(n > p + 1, aic + 2 * p * (p + 1) / (n - p - 1), np.inf)
         adjusted = np.where(dof > 0, 1 - (1 - r2) * (n - 1) / dof, np.nan)
         reduced = np.where(dof > 0, chi2 / dof, np.nan)
     bic = deviance + p * np.log(n)
-    measures = (chi2, reduced, r2, adjusted, aic, aic + correction, bic)
+    measures = (chi2, reduced, r2, adjusted, aic, aicc, bic)
     if not points.batch:
         return Goodness(int(n), int(p), int(dof), *(float(value) for value in measures))
     return Goodness(n.astype(np.int64), p.astype(np.int64), np.asarray(dof), *measures)
