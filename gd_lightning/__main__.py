@@ -21,6 +21,10 @@ def main(args: Sequence[str] | None = None) -> int:
         from gd_lightning.export_command import run as export
 
         return export(args[1:])
+    if args[:1] == ["report"]:
+        from gd_lightning.report_command import run as show_report
+
+        return show_report(args[1:])
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from gd_lightning.card import card, scalars, steps_table
 from gd_lightning.conditioning import Guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.errors import InputError
@@ -25,7 +26,8 @@ from gd_lightning.module import CurveFit
 from gd_lightning.optim import is_many
 from gd_lightning.pictures import descent_pictures, picture, strip
 from gd_lightning.plots import png
-from gd_lightning.report import advice, card, flat, outcome, terminal_report
+from gd_lightning.report import report
+from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
 from gd_lightning.uncertainty import Uncertainty
 
@@ -269,7 +271,7 @@ class RunReport(Callback):
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
-        self.result = module.result()
+        self.result = self._result(trainer, module)
         self.first_process = trainer.is_global_zero
         folder = run_folder(trainer)  # which every process has to ask for
         if not trainer.is_global_zero:
@@ -278,14 +280,11 @@ class RunReport(Callback):
         if folder is not None:
             self.result.write_json(folder / "result.json")
             self._show_in_tensorboard(trainer, module, content)
-        console = Console()
-        console.print(terminal_report(content))
-        console.print(outcome(content), soft_wrap=True, highlight=False)
-        for line in advice(content, steps_allowed(trainer, module), undone(module)):
-            console.print(line, soft_wrap=True, highlight=False)
+        if (steps := steps_table(content)) is not None:
+            Console().print(steps)
+        print(report(content))
         if folder is not None:
-            console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
-            console.print(f"Next: {self.next_command}", soft_wrap=True, highlight=False)
+            print(f"Run folder: {folder}\nNext: {self.next_command}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or trainer.train_dataloader is None:
@@ -293,15 +292,19 @@ class RunReport(Callback):
         self.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
         module = curve_fit(pl_module)
         module.descent.stop(f"interrupted after {len(module.descent.rmse_history)} steps")
-        self.result = module.result()
+        self.result = self._result(trainer, module)
         folder = run_folder(trainer)
         if trainer.is_global_zero and folder is not None:
             self.result.write_json(folder / "result.json")
             last = folder / "checkpoints" / "last.ckpt"
             self.checkpoint = last if last.is_file() else None
 
+    def _result(self, trainer: Trainer, module: CurveFit) -> FitResult:
+        """What was found, with what the command has to say of what to try next."""
+        return module.result().for_command(steps_allowed(trainer, module), undone(module))
+
     def _show_in_tensorboard(self, trainer: Trainer, module: CurveFit, content: dict[str, Any]) -> None:
-        text = card(content, self.command, steps_allowed(trainer, module), undone(module))
+        text = card(content, self.command)
         hparams = {
             "function": content["function"],
             "optimizer": content["optimizer"],
@@ -321,12 +324,14 @@ class RunReport(Callback):
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_text("about this run", text, content["steps"])
                 logger.log_hyperparams(hparams, metrics, content["steps"])
+                for tag, value in scalars(content).items():
+                    logger.experiment.add_scalar(tag, value, content["steps"])
 
 
-def undone(module: CurveFit) -> list[str]:
+def undone(module: CurveFit) -> tuple[str, ...]:
     """What has to be taken back for another update rule."""
-    scheduler = ["--model.scheduler null"] if module.scheduler is not None else []
-    return scheduler + (["--model.compile false"] if module.compile_steps else [])
+    scheduler = ("--model.scheduler", "null") if module.scheduler is not None else ()
+    return scheduler + (("--model.compile", "false") if module.compile_steps else ())
 
 
 def way(result: FitResult) -> str:

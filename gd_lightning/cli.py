@@ -61,6 +61,7 @@ FIRST_LOOK_STEPS = 100  # an epoch, where a table is fitted and no limit given
 PRECISIONS = ("None", "32", "32-true", "64", "64-true")  # in fewer bits the loss of most data is infinite
 COMMANDS = {
     "functions": "List the families of functions, or show one.",
+    "report": "Tell again what a run found, as text, JSON, Markdown or LaTeX.",
     "fit": "Fit a curve; without options, the article's ten steps.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
     "sweep": "Compare many learning rates, starts or update rules in one run.",
@@ -203,10 +204,13 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args)
         commands = self.parser._subcommands_action
         assert commands is not None
-        # for the help and for messages: they need nothing of Lightning, and __main__ runs them
-        commands.add_subcommand("functions", Parser(prog="functions"))
+        for name in (
+            "functions",
+            "report",
+            "export",
+        ):  # for help and messages: they need no Lightning, __main__ runs them
+            commands.add_subcommand(name, Parser(prog=name))
         commands.add_subcommand("sweep", self._sweep_parser())
-        commands.add_subcommand("export", Parser(prog="export"))
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 

@@ -70,7 +70,7 @@ def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = F
         aicc = np.where(n > p + 1, aic + 2 * p * (p + 1) / (n - p - 1), np.inf)
         adjusted = np.where(dof > 0, 1 - (1 - r2) * (n - 1) / dof, np.nan)
         reduced = np.where(dof > 0, chi2 / dof, np.nan)
-    bic = deviance + p * np.log(n)
+        bic = deviance + p * np.log(n)
     measures = (chi2, reduced, r2, adjusted, aic, aicc, bic)
     if not points.batch:
         return Goodness(int(n), int(p), int(dof), *(float(value) for value in measures))

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -88,6 +88,9 @@ class FitResult:
             if false, only the relative magnitudes of sigma matter: the covariance is scaled by the reduced chi-square.
         interval_kind: which intervals the report shows: "t", "profile" or "bootstrap".
         level: chance that each of them holds the true value.
+        allowed: how many steps the same command would let another update rule take; any number unless given.
+        undo: options and values of the command that another update rule does not take, such as `--model.scheduler` and
+            `null`; none where there was no command.
     """
 
     function: str
@@ -115,6 +118,8 @@ class FitResult:
     absolute_sigma: bool = False
     interval_kind: str = "t"
     level: float = LEVEL
+    allowed: int | None = None
+    undo: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -419,6 +424,7 @@ class FitResult:
             "kinds": {name: self.uncertainty.kinds[..., i].tolist() for i, name in enumerate(self.curve.names)},
             "intervals": {"level": self.level, "kind": kind, "parameters": plain(intervals)},
             "absolute_sigma": self.absolute_sigma,
+            "sigma": self._sigma,
             "covariance": plain(self.covariance),
             "correlation": plain(self.correlation),
             "uncertainty": self.uncertainty.to_dict(),
@@ -437,7 +443,11 @@ class FitResult:
             "summary": list(self.summary.sentences),
             "suggestion": None
             if self.summary.suggestion is None
-            else {"optimizer": self.summary.suggestion, "steps": self.summary.best_steps},
+            else {
+                "optimizer": self.summary.suggestion,
+                "steps": self.summary.best_steps,
+                "options": self._options(self.summary.suggestion, self.summary.best_steps),
+            },
             "guidance": None
             if self.guidance is None
             else {**plain(self.guidance.to_dict()), "sentences": self.guidance.sentences()},
@@ -515,25 +525,31 @@ class FitResult:
         return f"FitResult({self.function}: {values}; RMSE {self.rmse:.6g} after {self._took}, {self._ended})"
 
     def __str__(self) -> str:
-        width = max(len(name) for name in self.parameters)
-        equation = self.curve.equation.removeprefix("y = ")
-        name = "" if self.function == equation else f"{self.function}: "
-        lines = [f"{name}y = {equation}"]
-        if self.points.batch:
-            lines.append(f"  {self._count()} after {self._took} ({self.message})")
-            for name, values in self.parameters.items():
-                low, middle, high = values.double().quantile(
-                    torch.tensor([0.0, 0.5, 1.0], device=values.device).double()
-                )
-                lines.append(f"  {name:<{width}} = {middle:<12.6g} (median; {low:.6g} to {high:.6g})")
-        else:
-            lines.append(f"  RMSE {self.rmse:.6g} after {self._took} ({self.status}: {self.message})")
-            for name, value in self.parameters.items():
-                lines.append(f"  {name:<{width}} = {value:<12.6g} (start {self.initial_parameters[name]:.6g})")
-        lines += [f"  {sentence}" for sentence in self.summary.sentences]
-        if self.summary.suggestion:
-            lines.append(f"  Try: optimizer={self.summary.suggestion}, the default where no lr and scheduler are given")
-        return "\n".join(lines)
+        from gd_lightning.report import report
+
+        return report(self.to_dict())
+
+    def for_command(self, allowed: int | None, undo: tuple[str, ...]) -> "FitResult":
+        """The same, with what a command has to say of what to try next; what was computed of it is kept."""
+        told = replace(self, allowed=allowed, undo=undo)
+        told.__dict__.update({key: value for key, value in self.__dict__.items() if key not in ("allowed", "undo")})
+        return told
+
+    @property
+    def _sigma(self) -> str | None:
+        """What sigma means; none where there is none, but for the infinite one of what is no point."""
+        sigma = self.points.sigma
+        if self.absolute_sigma:
+            return "absolute"
+        return None if sigma is None or (sigma[self.points.present] == 1).all() else "relative"
+
+    def _options(self, optimizer: str, steps: int | None) -> list[str] | None:
+        """What to add to the command for another update rule; none where there was no command."""
+        if self.undo is None:
+            return None
+        more = self.allowed is not None and steps is not None and steps > self.allowed
+        limit = ["--trainer.max_steps", str(steps)] if more else []
+        return ["--model.optimizer", optimizer, *limit, *self.undo]
 
     @property
     def _took(self) -> str:

@@ -17,12 +17,12 @@ from torch.utils.tensorboard.summary import hparams
 
 from gd_lightning import optim
 from gd_lightning.convergence import DIVERGED
+from gd_lightning.digits import number
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.optim import Rule
 from gd_lightning.plots import png
-from gd_lightning.report import number
 from gd_lightning.sweep import SweepResult
 
 __all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]

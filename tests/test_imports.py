@@ -1,6 +1,7 @@
 """The core imports without the shell, and imports run from shell to core only."""
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,12 @@ CORE = [
     "formula_text",
     "saved",
     "frames",
+    "digits",
+    "report_cells",
+    "report_words",
+    "report",
+    "report_formats",
+    "report_command",
     "result",
     "fitting",
     "sweep",
@@ -91,3 +98,20 @@ def test_the_version_is_told_without_importing_torch():
     version, torch_imported = done.stdout.splitlines()
     assert version.startswith("gd-lightning 0.")
     assert torch_imported == "False"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "md", "latex"])
+def test_a_run_is_reported_without_importing_torch(form, article_run):
+    code = f"import sys; from gd_lightning.__main__ import main; code = main(['report', '--format={form}']); "
+    code += "print([name for name in ('torch', 'numpy', 'lightning', 'rich') if name in sys.modules]); sys.exit(code)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=article_run.folder,
+        env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    *text, imported = done.stdout.splitlines()
+    assert len(text) > 10
+    assert imported == "[]"

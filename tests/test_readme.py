@@ -24,6 +24,14 @@ def test_the_ten_numbers():
     ]
 
 
+@pytest.mark.parametrize("page", [README, STALLS], ids=["README.md", "why-it-stalls.md"])
+def test_what_the_run_says_of_itself(page, article_run):
+    [block] = [block for block in re.findall(r"(?:^    .*\n)+", page, re.MULTILINE) if "Try: " in block]
+    lines = [line[4:] for line in block.splitlines() if line.strip() != "..."]
+    assert len(lines) >= 4
+    assert set(lines) <= set(article_run.out.splitlines())
+
+
 @pytest.mark.parametrize("block", COMMANDS, ids=range(len(COMMANDS)))
 def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
     for folder in ("configs", "examples"):

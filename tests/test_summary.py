@@ -208,7 +208,7 @@ def test_a_start_that_is_not_finite_gets_no_suggestion():
 
 def test_it_is_told_with_the_result():
     result = fit(FORMULA, TIMES, DECAY, init={"a": 1, "b": 1, "c": 0}, optimizer=SGD, lr=0.01, steps=3)
-    text = str(result)
+    text = " ".join(str(result).split())
     assert all(sentence in text for sentence in result.summary.sentences)
     assert "Try: optimizer=LevenbergMarquardt" in text
     assert result.to_dict()["summary"] == list(result.summary.sentences)

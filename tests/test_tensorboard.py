@@ -1,6 +1,8 @@
 """What a run shows in TensorBoard: a real server, asked over HTTP."""
 
+import html
 import json
+import re
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+from conftest import gd_lightning
 
 pytestmark = pytest.mark.xdist_group("tensorboard")
 
@@ -109,13 +112,22 @@ def test_hparams_with_the_final_rmse(fetch, article_run):
     assert metric["value"] == pytest.approx(result["rmse"], rel=1e-6)
 
 
+def test_the_errors_and_how_good_the_fit_is(fetch, article_run):
+    result = json.loads((article_run.version_0 / "result.json").read_text())
+    for name, error in result["standard_errors"].items():
+        assert scalars(fetch, f"errors/{name}") == [(10, pytest.approx(error, rel=1e-6))]
+    for name in ("r2", "adjusted_r2", "reduced_chi2", "aic", "aicc", "bic"):
+        assert scalars(fetch, f"goodness/{name}") == [(10, pytest.approx(result["goodness"][name], rel=1e-6))]
+
+
 def test_the_text_card_explains_the_run(fetch, article_run):
     tags = json.loads(fetch("/data/plugin/text/tags"))["version_0"]
     [tag] = [tag for tag in tags if tag.startswith("about this run")]
     [card] = json.loads(fetch("/data/plugin/text/text", run="version_0", tag=tag))
-    text = card["text"]
-    assert "<code>y = a*t**2 + b*t + c</code>" in text
-    assert "RMSE 18.03" in text
+    text = html.unescape(card["text"])
+    told = gd_lightning("report", article_run.version_0, cwd=article_run.folder)
+    assert (told.code, told.err) == (0, "")
+    [shown] = re.findall("<code>(quadratic: .*?)</code>", text, re.DOTALL)
+    assert shown == told.out
     assert "gd-lightning fit --config" in text
     assert "learning rate" in text
-    assert "<table>" in text

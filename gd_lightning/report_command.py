@@ -1,0 +1,158 @@
+"""`gd-lightning report`: what a run found, told again from its result.json."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gd_lightning.errors import InputError, suggest
+from gd_lightning.report import report
+from gd_lightning.report_cells import is_batch
+
+__all__ = ["find", "read", "run"]
+
+SCHEMA = 1  # the newest that this version knows
+FILE = "result.json"
+LOGS = Path("lightning_logs")
+FORMATS = ("text", "json", "md", "latex")
+
+ABOUT = """\
+The number after ± is the standard error, and an interval holds the true value
+with the chance that heads it, if the function is right and the noise
+independent. A parameter is undetermined where the data say nothing of it; at
+its bound it has no symmetric error. R2 is the share of the data's variation that the curve
+explains. The reduced chi-square is about 1 where sigma is known and the
+function right; without sigma it is the variance of the residuals. AIC, AICc
+and BIC compare functions on the same data: less is better. n points less p
+free parameters leave dof degrees of freedom."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the command; its exit code is 0, or 2 where there is no such result."""
+    parser = Parser(
+        "gd-lightning report",
+        description="Tells again what a run found.",
+        epilog=ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "RUN", nargs="?", type=Path, help=f"the folder of a run, or its {FILE}; the newest in {LOGS} unless given"
+    )
+    parser.add_argument(
+        "--format",
+        default="text",
+        metavar="|".join(FORMATS),
+        help="text; json, the file as it is; md, Markdown; or latex, a table for booktabs",
+    )
+    try:
+        given = parser.parse_args(args)
+        if given.format not in FORMATS:
+            raise InputError(f"--format: given {given.format!r}; {suggest(given.format, FORMATS)}")
+        path = find(given.RUN)
+        text = rendering(given.format)(*read(path))
+        if given.RUN is None and given.format == "text":
+            text += f"\nRun folder: {path.parent}"
+        print(text.removesuffix("\n"), flush=True)
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InputError as error:
+        sys.stderr.write(f"gd-lightning: error: report: {error}\n")
+        return 2
+    return 0
+
+
+def rendering(form: str) -> Callable[[str, dict[str, Any]], str]:
+    """What makes a text of a file's content and of what that says."""
+    if form == "json":
+        return lambda content, result: content
+    if form == "text":
+        return lambda content, result: report(result)
+    from gd_lightning.report_formats import latex, markdown
+
+    made = markdown if form == "md" else latex
+    return lambda content, result: made(result)
+
+
+def find(given: Path | None) -> Path:
+    """The file that belongs to a run.
+
+    Args:
+        given: the run's folder, or the file itself; the newest run unless given.
+
+    Raises:
+        InputError: there is none.
+    """
+    if given is None:
+        newest = max(LOGS.glob(f"version_*/{FILE}"), key=version, default=None)
+        if newest is None:
+            raise InputError(f"no run with a {FILE} in {LOGS}; make one with gd-lightning fit, or name its folder")
+        return newest
+    if given.is_dir():
+        if not (given / FILE).is_file():
+            runs = sorted(given.glob(f"**/{FILE}"))
+            kind = "holds a sweep, not a fit" if (given / "sweep.json").is_file() else f"has no {FILE}"
+            hint = f", such as {runs[-1].parent}" if runs else ", such as lightning_logs/version_0"
+            raise InputError(f"{given} {kind}; expected the folder of a fit{hint}")
+        return given / FILE
+    if not given.is_file():
+        siblings = [path.name for path in given.parent.glob("version_*")]
+        hint = suggest(given.name, siblings) if siblings else f"expected a folder such as {LOGS / 'version_0'}"
+        raise InputError(f"no such run: {given}; {hint}")
+    return given
+
+
+def version(path: Path) -> int:
+    """The number of the run that a file is in; -1 where it has none."""
+    number = path.parent.name.removeprefix("version_")
+    return int(number) if number.isdecimal() else -1
+
+
+def read(path: Path) -> tuple[str, dict[str, Any]]:
+    """A result as the text of its file, and what that says.
+
+    Raises:
+        InputError: it is no result of a fit that this version can read.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+        result = json.loads(content)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is no {FILE}, but something that is not text") from None
+    except ValueError as error:
+        raise InputError(f"{path} is no whole {FILE}: {error}; run the fit again") from None
+    except RecursionError:
+        raise InputError(f"{path} is no {FILE} of a fit") from None
+    schema = result.get("schema", 0) if isinstance(result, dict) else 0
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"{path} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning to read it")
+    if not (isinstance(result, dict) and is_result(result)):
+        raise InputError(f"{path} is no {FILE} of a fit; expected function, parameters, RMSE, steps and status")
+    return content, result
+
+
+EXPECTED: dict[str, Any] = {"function": str, "parameters": dict, "steps": int, "status": (str, list), "message": str}
+
+
+def is_result(result: dict[str, Any]) -> bool:
+    """Whether the content of a file says what every result does."""
+    if not all(isinstance(result.get(key), kind) for key, kind in EXPECTED.items()) or "rmse" not in result:
+        return False
+    values = result["parameters"]
+    several = is_batch(result)
+    return bool(values) and all(
+        isinstance(value, list) if several else value is None or isinstance(value, int | float)
+        for value in values.values()
+    )
