@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from gd_lightning.convergence import AT_BOUND as ENDED_AT_BOUND
 from gd_lightning.convergence import CONVERGED, DIVERGED, SINGULAR
-from gd_lightning.losses import mae, make_loss
-from gd_lightning.residual_checks import FAILS
+from gd_lightning.losses import make_loss, mse
+from gd_lightning.residual_checks import ROUNDING, more_than_chance
 from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
 
 if TYPE_CHECKING:
@@ -51,35 +51,47 @@ def cautions(result: "FitResult") -> list[str]:
                 "tells its other side",
             )
         found.add(kinds[:, i] == UNDETERMINED, f"the data do not determine {name}: its error is infinite")
-    dof, noise = told.dof.reshape(-1), told.noise.reshape(-1)
+    dof = told.dof.reshape(-1)
     if not result.absolute_sigma:
         found.add(
             dof <= 0, "there are no more points than free parameters, so that nothing tells the noise and the errors"
         )
-        found.add(arrived & (noise == 0), "the curve meets every point, so that the errors are 0")
+        found.add(
+            arrived & (dof > 0) & _meets_all(result),
+            "the curve meets every point to rounding, which the errors tell of then, and not of noise",
+        )
     elif arrived.any():
         from scipy.special import chdtrc
 
         chi2 = np.asarray(result.goodness.chi2).reshape(-1)
-        more = chdtrc(np.maximum(dof, 1), chi2)
-        ratio = "the reduced chi-square is"
-        shown = np.asarray(result.goodness.reduced_chi2).reshape(-1)
-        worst = float(np.nanmax(shown)) if np.isfinite(shown).any() else float("nan")
-        least = float(np.nanmin(shown)) if np.isfinite(shown).any() else float("nan")
+        more = np.where(arrived & (dof > 0), chdtrc(np.maximum(dof, 1), chi2), np.nan)
+        ratio = chi2 / np.maximum(dof, 1)
+        larger, smaller = more_than_chance(2 * more), more_than_chance(2 * (1 - more))
         found.add(
-            arrived & (dof > 0) & (more < FAILS / 2),
-            f"{ratio} {worst:.3g}: residuals are larger than sigma says; it is too small, or the function is wrong",
+            larger,
+            f"the reduced chi-square is {ratio[larger].max(initial=0):.3g}: residuals are larger than sigma says; it "
+            "is too small, or the function is wrong",
         )
         found.add(
-            arrived & (dof > 0) & (more > 1 - FAILS / 2),
-            f"{ratio} {least:.3g}: residuals are smaller than sigma says, which may be too large",
+            smaller,
+            f"the reduced chi-square is {ratio[smaller].min(initial=np.inf):.3g}: residuals are smaller than sigma "
+            "says, which may be too large",
         )
-    if make_loss(result.loss) is mae:
-        found.add(
-            np.ones(len(status), dtype=bool), "the loss mae has no curvature to tell errors by; a bootstrap tells them"
-        )
+    loss = make_loss(result.loss)
+    found.add(
+        arrived & np.isnan(told.spread).all(axis=-1).reshape(-1) & (loss is not mse),
+        f"the loss {result.loss} has no curvature there to tell errors by; a bootstrap tells them",
+    )
     lines = found.lines
     return lines + result.residual_checks.sentences(result.series) if arrived.all() else lines
+
+
+def _meets_all(result: "FitResult") -> Bools:
+    """Whether residuals are rounding beside the data, `(S,)`."""
+    scaled = result.targets if result.points.sigma is None else result.targets / result.points.sigma
+    size = scaled.double().norm(dim=-1).cpu().numpy()
+    met: Bools = np.reshape(np.sqrt(result.goodness.chi2) <= ROUNDING * size, -1)
+    return met
 
 
 class _Lines:

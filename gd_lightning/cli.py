@@ -37,6 +37,7 @@ from gd_lightning.callbacks import (
     run_folder,
     steps_allowed,
 )
+from gd_lightning.cautions import ARRIVED
 from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError
@@ -532,7 +533,7 @@ class CommandLine(LightningCLI):
             )
         self._bring_in_the_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
         level = check_level(self._get(self.config, "level"))
-        told = self._told(model, Path(ckpt_path), datamodule.series_names)
+        told, remark = self._told(model, Path(ckpt_path), datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
         sigma = None if points.sigma is None else torch.where(points.present, points.sigma, torch.nan)
         bands = None if told is None else told.bands(model.curve, points.t, preds, level, sigma)
@@ -548,12 +549,14 @@ class CommandLine(LightningCLI):
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
         print(f"Wrote {len(rows)} rows to {output}")
+        if remark:
+            print(remark)
 
     @staticmethod
-    def _told(model: CurveFit, ckpt_path: Path, series: Sequence[str]) -> Uncertainty | None:
+    def _told(model: CurveFit, ckpt_path: Path, series: Sequence[str]) -> tuple[Uncertainty | None, str]:
         """How sure the parameters are, as the run that made a checkpoint has left it beside it; none where it has not.
 
-        Series come in the order of the data.
+        Series come in the order of the data. Beside it stands what is to be told of the bands.
         """
         path = beside(ckpt_path) / "result.json"
         try:
@@ -561,14 +564,14 @@ class CommandLine(LightningCLI):
             told = Uncertainty.from_dict(result)
             fitted = result["data"].get("series") or series
         except (OSError, ValueError, KeyError, TypeError):
-            print(f"No bands: {path} does not tell the errors of these parameters.")
-            return None
+            return None, f"No bands: {path} does not tell the errors of these parameters."
         if series:
             told = told.select([fitted.index(name) for name in series])
         if not np.array_equal(told.params, model.curve.params.detach().double().cpu().numpy()):
-            print(f"No bands: the parameters of {path} are not those of {ckpt_path}.")
-            return None
-        return told
+            return None, f"No bands: the parameters of {path} are not those of {ckpt_path}."
+        if not set(np.ravel(result["status"])) <= set(ARRIVED):
+            return told, "The fit has not arrived at a minimum, which bands are about: these only tell how steep it is."
+        return told, ""
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "sweep":

@@ -56,13 +56,14 @@ def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = F
     present = points.present.expand(points.targets.shape).cpu().numpy()
     targets = np.where(present, _double(points.targets), 0.0)
     sigma = np.ones(targets.shape) if points.sigma is None else np.where(present, _double(points.sigma), np.inf)
-    weight = np.where(present, sigma**-2.0, 0.0)
+    # beside that of the surest point, whose inverse square a number may not hold
+    weight = (sigma.min(axis=-1, keepdims=True) / sigma) ** 2
     n: Array = present.sum(axis=-1).astype(np.float64)
     p = n - dof
     with np.errstate(all="ignore"):  # what cannot be told is nan
-        chi2 = _sum(weight * (np.where(present, _double(preds), 0.0) - targets) ** 2)
+        chi2 = _sum(((np.where(present, _double(preds), 0.0) - targets) / sigma) ** 2)
         mean = _sum(weight * targets) / _sum(weight)
-        around_mean = _sum(weight * (targets - mean[..., None]) ** 2)
+        around_mean = _sum(((targets - mean[..., None]) / sigma) ** 2)
         r2 = np.where(around_mean > 0, 1 - chi2 / around_mean, np.nan)
         deviance = 2 * _sum(np.where(present, np.log(np.where(present, sigma, 1.0)), 0.0)) + n * np.log(2 * np.pi)
         deviance += chi2 if absolute_sigma else n * np.log(chi2 / n) + n

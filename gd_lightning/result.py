@@ -167,7 +167,7 @@ class FitResult:
             lr=lr,
             guidance=guidance,
             path=[*descent.path, (len(descent.rmse_history), curve.params.detach().clone())],
-            absolute_sigma=absolute_sigma,
+            absolute_sigma=bool(absolute_sigma),
             interval_kind=interval_kind,
             level=level,
         )
@@ -326,7 +326,7 @@ class FitResult:
         at = self._predictors(t)
         with torch.no_grad():
             preds: Tensor = self.curve(at)
-        return preds if self.points.batch else preds.reshape(_first(at).shape)
+        return preds if self.points.batch else preds.reshape(_shape(at))
 
     def bands(self, t: Any, level: float = LEVEL, sigma: Any = None) -> Bands:
         """The fitted curve at t with its confidence and prediction bands.
@@ -341,7 +341,7 @@ class FitResult:
                 sigma the root mean square of that.
         """
         at = self._predictors(t)
-        shape = _first(at).shape
+        shape = _shape(at)
         at = tuple(
             column.reshape(-1) if column.dim() == 0 else column for column in (at if isinstance(at, tuple) else (at,))
         )
@@ -353,6 +353,11 @@ class FitResult:
             new = as_numbers("sigma", sigma, preds.dtype, preds.device)
             if not (new > 0).all():
                 raise InputError("sigma: expected standard deviations above 0")
+            if tuple(new.shape) not in ((), tuple(preds.shape), tuple(preds.shape[-1:])):
+                raise InputError(
+                    f"sigma has shape {tuple(new.shape)} and the curve has shape {tuple(preds.shape)}; expected one "
+                    "standard deviation for all points or one for each"
+                )
         else:
             new = typical_sigma(self.points)
         found = self.uncertainty.bands(self.curve, at, preds, level, new)
@@ -582,8 +587,9 @@ def rmse_of(curve: Curve, points: Points) -> Any:
     return pooled_rmse(preds, points.targets, points.sigma)
 
 
-def _first(t: Predictors) -> Tensor:
-    return t[0] if isinstance(t, tuple) else t
+def _shape(t: Predictors) -> tuple[int, ...]:
+    """That of predictions at t; numbers stand beside columns for as many."""
+    return np.broadcast_shapes(*(tuple(column.shape) for column in (t if isinstance(t, tuple) else (t,))))
 
 
 def plain(value: Any) -> Any:

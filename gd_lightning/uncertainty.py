@@ -13,7 +13,7 @@ from gd_lightning.convergence import EPS, RANK, TINY, column_norms, tangent
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError
 from gd_lightning.least_squares import jacobian
-from gd_lightning.losses import Loss, weights
+from gd_lightning.losses import Loss, mae, weights
 from gd_lightning.points import Points, Predictors
 from gd_lightning.residuals import Array, Residuals
 
@@ -72,8 +72,8 @@ class Uncertainty(NamedTuple):
         axes: directions in which parameters err apart from one another, as columns, `(*batch, P, F)`.
         spread: standard error along each, `(*batch, F)`; inf where the data leave it open, 0 where a bound holds.
         noise: standard deviation of a residual, in units of sigma where it is given, else of y, `(*batch)`.
-        dof: degrees of freedom, `(*batch)`: points less the parameters that are told from them, which leaves out those
-            at a bound and those left open.
+        dof: degrees of freedom of that, points less directions that the data determine, `(*batch)`: parameters that a
+            bound holds, and what the data leave open, count as little as fixed parameters do.
         absolute_sigma: whether sigma is known in an absolute sense, or only up to a factor.
     """
 
@@ -93,12 +93,14 @@ class Uncertainty(NamedTuple):
         A fixed parameter has 0, an undetermined one inf and nan beside it, one at its bound nan.
         """
         scaled = self.axes * np.where(np.isfinite(self.spread), self.spread, 0.0)[..., None, :]
-        covariance: Array = scaled @ np.swapaxes(scaled, -1, -2)
+        with np.errstate(over="ignore", under="ignore"):  # of errors beyond 1e154, or below its inverse
+            covariance: Array = scaled @ np.swapaxes(scaled, -1, -2)
+            variances = self.standard_errors**2
         unknown = np.isin(self.kinds, (AT_BOUND, UNDETERMINED)) | self._open(self.axes)
         unknown = unknown | (np.isnan(self.spread).any(axis=-1, keepdims=True) & (self.kinds != FIXED))
         covariance[unknown[..., None, :] | unknown[..., None]] = np.nan
         diagonal = np.arange(len(self.names))
-        covariance[..., diagonal, diagonal] = self.standard_errors**2
+        covariance[..., diagonal, diagonal] = variances
         return covariance
 
     @property
@@ -114,9 +116,9 @@ class Uncertainty(NamedTuple):
         """Correlation of the parameters, `(*batch, P, P)`; nan where one has no finite error above 0."""
         errors = self.standard_errors
         errors = np.where(np.isfinite(errors) & (errors > 0), errors, np.nan)
-        covariance = self.covariance
-        with np.errstate(invalid="ignore"):  # inf beside nan
-            correlation: Array = covariance / errors[..., None, :] / errors[..., None]
+        spread = np.where(np.isinf(self.spread), 0.0, self.spread)
+        unit = self.axes * spread[..., None, :] / errors[..., None]
+        correlation: Array = unit @ np.swapaxes(unit, -1, -2)
         diagonal = np.arange(len(self.names))
         correlation[..., diagonal, diagonal] = np.where(np.isnan(errors), np.nan, 1.0)
         return np.clip(correlation, -1.0, 1.0)
@@ -124,20 +126,18 @@ class Uncertainty(NamedTuple):
     def error_of(self, slopes: Array) -> Array:
         """Standard error of something with these slopes along the axes, `(..., F)` to `(...)`."""
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
-        known = slopes * np.where(np.isinf(spread), 0.0, spread)
-        errors: Array = np.sqrt(np.vecdot(known, known))
-        return np.where(self._open(slopes), np.inf, errors)
+        return np.where(self._open(slopes), np.inf, _length(slopes * np.where(np.isinf(spread), 0.0, spread)))
 
     def _open(self, slopes: Array) -> NDArray[np.bool_]:
         """Whether something with these slopes changes along an axis that the data leave open."""
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
         along = np.where(np.isinf(spread), np.abs(slopes), 0.0).max(axis=-1)
-        found: NDArray[np.bool_] = along > OPEN * np.sqrt(np.vecdot(slopes, slopes))
+        found: NDArray[np.bool_] = along > OPEN * _length(slopes)
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` needs, as lists, numbers and text: those that are not finite are text, such as "inf"."""
-        numbers = {"axes": self.axes, "spread": self.spread, "noise": self.noise}
+        numbers = {"axes": self.axes, "spread": self.spread, "noise": self.noise, "dof": self.dof}
         return {name: _as_lists(values.tolist()) for name, values in numbers.items()}
 
     @classmethod
@@ -154,7 +154,7 @@ class Uncertainty(NamedTuple):
             told["axes"],
             told["spread"],
             told["noise"],
-            np.array(result["goodness"]["dof"]),
+            told["dof"],
             result["absolute_sigma"],
         )
 
@@ -222,6 +222,14 @@ def _as_lists(values: Any) -> Any:
     return values if math.isfinite(values) else str(values)
 
 
+def _length(values: Array) -> Array:
+    """Euclidean length along the last axis, of numbers whose squares may be too large or too small to hold."""
+    largest = np.abs(values).max(axis=-1, keepdims=True)
+    unit = np.divide(values, largest, out=np.zeros_like(values), where=(largest > 0) & np.isfinite(largest))
+    length: Array = np.sqrt(np.vecdot(unit, unit)) * largest[..., 0]
+    return np.where(np.isinf(largest[..., 0]), np.inf, length)
+
+
 def typical_sigma(points: Points) -> Tensor | None:
     """Root mean square of the standard deviations of each series, `(*batch, 1)`; none where there are none."""
     if points.sigma is None:
@@ -267,7 +275,8 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
     noise**2 (J'J)**-1, taken from the singular value decomposition of J with its columns scaled to length 1; J'J, whose
     condition number is the square of J's, is never formed. noise**2 is the reduced chi-square where sigma is relative
     or absent, and 1 where it is absolute. Of a robust loss, with psi half its derivative at a residual, it is
-    sum(psi**2) / dof / mean(psi')**2 (Huber, 1973). Tied parameters follow from the others to first order.
+    K**2 sum(psi**2) / dof / mean(psi')**2, where K = 1 + (n - dof) / n * var(psi') / mean(psi')**2 is for few points
+    (Huber, 1981). Tied parameters follow from the others to first order.
 
     A parameter at its bound has no symmetric error: its own is nan, and the others are told as if it were fixed there.
     What the data leave open is inf.
@@ -288,32 +297,34 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         usable = at.finite & np.isfinite(residuals).all(axis=-1) & np.isfinite(jac).all(axis=(-2, -1))
         jac = np.where(usable[:, None, None] & ~held[:, None], jac, 0.0)
     norms = column_norms(jac)
-    d = np.where(norms > 0, norms, 1.0)
+    # what moves no prediction here has no length; with this one it would move them by rounding
+    faintest = np.maximum(EPS * problem.size_of_targets[:, None] / np.maximum(np.abs(theta), 1.0), TINY**0.5)
+    d = np.where(norms > 0, norms, np.where(held, 1.0, faintest))
     apart = 2 * free**0.5  # beyond the singular values of columns of length 1, so that held ones have axes of their own
     rows = np.concatenate([jac / d[:, None], apart * held[..., None] * np.eye(free)], axis=1)
     _, s, vt = np.linalg.svd(rows, full_matrices=False)
-    holds = (np.abs(vt) * held[:, None]).max(axis=-1) > 0.5
+    holds = (vt**2 * held[:, None]).sum(axis=-1) > 0.5
     largest = np.where(holds, 0.0, s).max(axis=-1, keepdims=True)
     open_ = ~holds & (s <= np.maximum(RANK * largest, TINY))
     dof = problem.points_each - (~holds & ~open_).sum(axis=-1)
     with np.errstate(all="ignore"):
-        chi2 = np.vecdot(residuals, residuals)
-        noise = np.sqrt(np.where(dof > 0, chi2 / np.maximum(dof, 1), np.inf))
-        noise = np.ones(count) if absolute_sigma else noise
-        factor = noise
-        if problem.robust:
-            factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
-        spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
+        noise = np.where(dof > 0, _length(residuals) / np.sqrt(np.maximum(dof, 1)), np.inf)
+    factor = noise = np.ones(count) if absolute_sigma else noise
+    if problem.robust:
+        factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
+    spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
     spread[open_] = np.inf
     spread[~usable] = np.nan
     faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
     undetermined = ((np.where(open_[..., None], np.abs(vt), 0.0).max(axis=-2) > OPEN) | faint) & ~held
     kinds = np.full((count, len(curve.names)), FIXED, dtype="<U12")
     kinds[:, problem.free] = np.where(held, AT_BOUND, np.where(undetermined, UNDETERMINED, FREE))
-    kinds[:, curve.demands.ties] = TIED
     params = problem.params(theta)
     params = curve.demands.project(params) if curve.demands.ties else params
-    axes = derivatives_of_all(curve, params.reshape(count, -1)) @ (np.swapaxes(vt, -1, -2) / d[..., None])
+    derivatives = derivatives_of_all(curve, params.reshape(count, -1))
+    from_held, from_others = (((derivatives != 0) & which[:, None]).any(axis=-1) for which in (held, ~held))
+    kinds[:, curve.demands.ties] = np.where(from_held & ~from_others, AT_BOUND, TIED)[:, curve.demands.ties]
+    axes = derivatives @ (np.where(holds[:, None], 0.0, np.swapaxes(vt, -1, -2)) / d[..., None])
     batch = points.batch
     return Uncertainty(
         curve.names,
@@ -329,6 +340,8 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
 
 def factor_of_robust(loss_function: Loss, residuals: Array, count: Array, dof: Array) -> Array:
     """What the root of (J'J)**-1 is multiplied with where the loss is robust, `(S,)`; nan where it has no bend."""
+    if loss_function is mae:
+        return np.full(len(residuals), np.nan)
     r = torch.from_numpy(residuals).requires_grad_()
     with torch.enable_grad():
         psi = weights(loss_function, r) * r
@@ -337,8 +350,11 @@ def factor_of_robust(loss_function: Loss, residuals: Array, count: Array, dof: A
     # a point with an infinite sigma has the residual 0, where these losses bend by 1
     absent = residuals.shape[-1] - count
     mean_bend = (bend.sum(dim=-1).numpy() - absent) / count
-    variance = np.where(dof > 0, squares / np.maximum(dof, 1), np.inf)
-    return np.where(mean_bend > 1e-3, np.sqrt(variance) / mean_bend, np.nan)
+    bends = ((bend**2).sum(dim=-1).numpy() - absent) / count - mean_bend**2
+    with np.errstate(all="ignore"):
+        variance = np.where(dof > 0, squares / np.maximum(dof, 1), np.inf)
+        few = 1 + (count - dof) / count * np.maximum(bends, 0.0) / mean_bend**2
+        return np.where(mean_bend > 1e-3, few * np.sqrt(variance) / mean_bend, np.nan)
 
 
 def derivatives_of_all(curve: Curve, params: Tensor) -> Array:
@@ -373,7 +389,7 @@ def slopes(curve: Curve, columns: Sequence[Tensor], params: Tensor) -> Tensor:
     def predict(values: Tensor) -> Tensor:
         return curve.function(*columns, *values.unsqueeze(-1).unbind(-2)).expand(shape)
 
-    if curve.pointwise is False:
+    if not curve.pointwise:
         return jacobian(predict, params)
     with torch.enable_grad():
         copies = [one.expand(shape).clone().requires_grad_() for one in params.unsqueeze(-1).unbind(-2)]

@@ -18,6 +18,8 @@ import torch
 import yaml
 from conftest import ROOT, forked, gd_lightning
 
+from gd_lightning.uncertainty import Bands
+
 QUADRATIC = ROOT / "configs" / "quadratic.yaml"
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -354,10 +356,12 @@ class TestPredict:
         checkpoint = article_run.version_0 / "checkpoints" / "last.ckpt"
         done = gd_lightning("predict", "--ckpt_path", checkpoint, "--output", tmp_path / "p.csv", cwd=tmp_path)
         assert (done.code, done.err) == (0, "")
-        assert done.out == f"Wrote 20 rows to {tmp_path / 'p.csv'}\n"
+        wrote, remark = done.out.splitlines()
+        assert wrote == f"Wrote 20 rows to {tmp_path / 'p.csv'}"
+        assert remark.startswith("The fit has not arrived at a minimum, which bands are about")
         with (tmp_path / "p.csv").open() as file:
             table = list(csv.DictReader(file))
-        assert list(table[0]) == ["t", "data", "prediction", "residual"]
+        assert list(table[0]) == ["t", "data", "prediction", "residual", *Bands._fields[1:]]
         column = {name: torch.tensor([float(row[name]) for row in table]) for name in table[0]}
         assert torch.equal(column["t"], article.t)
         assert torch.equal(column["data"], article.y)

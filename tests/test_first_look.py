@@ -15,6 +15,8 @@ from conftest import ROOT, forked, gd_lightning
 from scipy.optimize import curve_fit, least_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gd_lightning.uncertainty import Bands
+
 DECAY = "a*exp(-time/tau) + c"
 
 
@@ -127,7 +129,7 @@ def test_several_series_are_fitted_as_if_each_were_alone(tmp_path, table):
     with (tmp_path / "lightning_logs/version_0/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 60
-    assert list(rows[0]) == ["series", "time", "data", "prediction", "residual"]
+    assert list(rows[0]) == ["series", "time", "data", "prediction", "residual", *Bands._fields[1:]]
     assert {row["series"] for row in rows} == {"instrument 0", "instrument 1"}
 
 
