@@ -9,13 +9,14 @@ from conftest import ARTICLE_RMSE, ROOT, forked
 
 README = (ROOT / "README.md").read_text()
 STALLS = (ROOT / "docs" / "why-it-stalls.md").read_text()
+UNCERTAINTY = (ROOT / "docs" / "uncertainty.md").read_text()
 
 
 def blocks(language, page=README):
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-COMMANDS = [*blocks("bash"), "".join(blocks("bash", STALLS))]
+COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY))]
 
 
 def test_the_ten_numbers():
@@ -52,8 +53,25 @@ def test_the_python(block, tmp_path, monkeypatch, capsys):
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("block", blocks("python", UNCERTAINTY), ids=range(len(blocks("python", UNCERTAINTY))))
+def test_the_python_of_the_pages(block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(block, {})
+    assert capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "examples/README.md", "docs/functions.md", "docs/why-it-stalls.md"]
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "examples/README.md",
+        "docs/functions.md",
+        "docs/why-it-stalls.md",
+        "docs/uncertainty.md",
+        "docs/export.md",
+        "docs/scikit-learn.md",
+    ],
 )
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
