@@ -8,9 +8,10 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import torch
 
-from gd_lightning import fit, functions
+from gd_lightning import FitResult, fit, functions
 from gd_lightning.catalog import description
 from gd_lightning.curve import Curve
 from gd_lightning.plots import png
@@ -99,6 +100,13 @@ def draw(name: str) -> bytes:
     return png(fit(name, t, y + noise, start="data", lr="auto", steps=2000).plot())
 
 
+def uncertain() -> FitResult:
+    """The decay of twelve points of uncertainty.md."""
+    t = np.arange(12.0)
+    y = 3 * np.exp(-t / 4) + 1 + np.random.default_rng(1).normal(0, 0.3, 12)
+    return fit("a*exp(-t/tau) + c", t, y, parameters={"tau": {"min": 0.1}})
+
+
 def run(config: str, *options: str, command: str = "fit", **pictures: str) -> None:
     """Keep pictures of a configuration's run: their names here, and what the run calls them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +126,8 @@ if __name__ == "__main__":
     run("quadratic", *PATIENCE, parameters="parameters")
     run("quadratic", command="sweep", sweep="sweep")
     run("co2", co2="prediction")
+    (DOCS / "bands.png").write_bytes(png(uncertain().plot()))
+    (DOCS / "profile.png").write_bytes(png(uncertain().profile().plot()))
     (DOCS / "functions").mkdir(exist_ok=True)
     for family in EXAMPLES:
         (DOCS / "functions" / f"{family}.png").write_bytes(draw(family))
