@@ -1,5 +1,6 @@
 """Draws the pictures of the documentation and writes docs/functions.md: python docs/draw.py."""
 
+import csv
 import inspect
 import re
 import shutil
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gd_lightning import FitResult, fit, functions
+from gd_lightning import FitResult, compare, fit, functions
 from gd_lightning.catalog import description
 from gd_lightning.curve import Curve
+from gd_lightning.drawing import add_legend, blank_figure, draw_competitors, drawable
 from gd_lightning.plots import png
 from gd_lightning.resolve import equation, parameter_names, resolve
 
@@ -107,6 +109,23 @@ def uncertain() -> FitResult:
     return fit("a*exp(-t/tau) + c", t, y, parameters={"tau": {"min": 0.1}})
 
 
+def beyond(*chosen: str) -> bytes:
+    """Functions that the stopping distances do not tell apart, and where they part, as PNG."""
+    with (DOCS.parent / "examples" / "stopping_distance.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    speed, distance = (torch.tensor([float(row[name]) for row in rows], dtype=torch.float64) for name in rows[0])
+    found = compare(speed, distance, chosen)
+    grid = torch.linspace(0.5, 50, 400, dtype=torch.float64)
+    results = [row.result for row in found.fitted if row.result is not None]
+    lines = [(result.function, grid.numpy(), result.predict(grid).numpy()) for result in results]
+    figure = blank_figure(6.4, 4.4)
+    axes = figure.subplots()
+    draw_competitors(axes, drawable(speed, distance, distance), lines)
+    axes.set(xlim=(0, 50), ylim=(-5, 400), xlabel="speed", ylabel="dist")
+    add_legend(figure, [axes], 0)
+    return png(figure)
+
+
 def run(config: str, *options: str, command: str = "fit", **pictures: str) -> None:
     """Keep pictures of a configuration's run: their names here, and what the run calls them."""
     with tempfile.TemporaryDirectory() as folder:
@@ -128,6 +147,9 @@ if __name__ == "__main__":
     run("co2", co2="prediction")
     (DOCS / "bands.png").write_bytes(png(uncertain().plot()))
     (DOCS / "profile.png").write_bytes(png(uncertain().profile().plot()))
+    run("peak", command="compare", **{"choosing-peak": "comparison"})
+    run("stopping_distance", command="compare", **{"choosing-distance": "comparison"})
+    (DOCS / "choosing-beyond.png").write_bytes(beyond("power_law", "exponential_growth", "quadratic"))
     (DOCS / "functions").mkdir(exist_ok=True)
     for family in EXAMPLES:
         (DOCS / "functions" / f"{family}.png").write_bytes(draw(family))

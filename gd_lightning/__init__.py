@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gd_lightning.callbacks import LearningRateGuide, PredictionPlots, RunReport, StepProgressBar, Stopping
+    from gd_lightning.comparison import Comparison, compare
     from gd_lightning.curve import Curve
     from gd_lightning.data import NoisySeries, Table
     from gd_lightning.errors import InputError
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "callbacks": ("LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"),
+    "comparison": ("Comparison", "compare"),
     "curve": ("Curve",),
     "data": ("NoisySeries", "Table"),
     "errors": ("InputError",),
@@ -38,6 +40,7 @@ _HOMES = {
 __all__ = [
     "SGD",
     "Adam",
+    "Comparison",
     "Curve",
     "CurveFit",
     "FitResult",
@@ -55,6 +58,7 @@ __all__ = [
     "SweepResult",
     "Table",
     "UpdateRule",
+    "compare",
     "fit",
     "mse",
     "rmse",

@@ -1,4 +1,4 @@
-"""The command line: LightningCLI with the commands fit, predict and sweep."""
+"""The command line: LightningCLI with the commands fit, predict, sweep and compare."""
 
 import argparse
 import csv
@@ -10,7 +10,8 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from pydoc import locate
 from typing import Any, NoReturn
@@ -38,9 +39,12 @@ from gd_lightning.callbacks import (
     steps_allowed,
 )
 from gd_lightning.cautions import ARRIVED
+from gd_lightning.comparison import BY, DRAWN, FOLDS, compare
+from gd_lightning.comparison_report import comparison_report
+from gd_lightning.comparison_report import write_run as write_comparison
 from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
 from gd_lightning.descent import DIVERGED
-from gd_lightning.errors import InputError
+from gd_lightning.errors import InputError, suggest
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_function, check_points
@@ -50,7 +54,7 @@ from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
 from gd_lightning.starts import check_squares
-from gd_lightning.sweep import STEPS, compare
+from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
 from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, check_level
 
@@ -62,12 +66,14 @@ FIRST_LOOK_STEPS = 100  # an epoch, where a table is fitted and no limit given
 PRECISIONS = ("None", "32", "32-true", "64", "64-true")  # in fewer bits the loss of most data is infinite
 COMMANDS = {
     "functions": "List the families of functions, or show one.",
-    "report": "Tell again what a run found, as text, JSON, Markdown or LaTeX.",
     "fit": "Fit a curve; without options, the article's ten steps.",
+    "report": "Tell again what a run found, as text, JSON, Markdown or LaTeX.",
     "predict": "Write the predictions of a fit, with its data, as CSV.",
     "sweep": "Compare many learning rates, starts or update rules in one run.",
+    "compare": "Fit many functions to the same data, and rank them.",
     "export": "Write the curve of a run as ONNX, program, formula or JSON.",
 }
+COMPARISONS = ("sweep", "compare")  # which need none of the Trainer's loop, and leave no checkpoint
 
 
 def complain(problem: object) -> None:
@@ -162,7 +168,7 @@ def fingerprint(data: Series) -> str:
 
 
 class CommandLine(LightningCLI):
-    """fit, predict and sweep, from a YAML configuration and options.
+    """fit, predict, sweep and compare, from a YAML configuration and options.
 
     What it adds to LightningCLI: one seed for noise and start, the run's folder under
     `trainer.default_root_dir`, the step or epoch limit that was typed going before the one in the file, and
@@ -205,13 +211,10 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args)
         commands = self.parser._subcommands_action
         assert commands is not None
-        for name in (
-            "functions",
-            "report",
-            "export",
-        ):  # for help and messages: they need no Lightning, __main__ runs them
+        for name in ("functions", "report", "export"):  # for help and messages: __main__ runs them without Lightning
             commands.add_subcommand(name, Parser(prog=name))
         commands.add_subcommand("sweep", self._sweep_parser())
+        commands.add_subcommand("compare", self._compare_parser())
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 
@@ -274,6 +277,33 @@ class CommandLine(LightningCLI):
         self._subcommand_parsers["sweep"] = parser
         return parser
 
+    def _compare_parser(self) -> LightningArgumentParser:
+        """What is compared, and the options of fit, so that its configurations can be read."""
+        parser = self.init_parser(
+            description=f"{COMMANDS['compare']} Takes data and seed of fit; of the model only absolute_sigma is used."
+        )
+        self._add_arguments(parser)
+        given = parser.add_argument_group("What is compared")
+        given.add_argument(
+            "--functions",
+            type=list[str] | str | None,
+            default=None,
+            help='Families, formulas and import paths with commas between them: "gaussian,a*exp(-t/tau)+c"; every '
+            "family unless given.",
+        )
+        given.add_argument(
+            "--by",
+            type=str,
+            default="aicc",
+            help=f"What ranks them: {', '.join(BY)}; the last two by the RMSE of points that are kept out.",
+        )
+        given.add_argument(
+            "--folds", type=int, default=FOLDS, help="Number of random parts, of which cv keeps out each, holdout one."
+        )
+        given.add_argument("--best", type=int, default=DRAWN, help="How many of them are drawn over the data.")
+        self._subcommand_parsers["compare"] = parser
+        return parser
+
     # parse: typed options, then the checkpoint that is named, then what they leave open
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -313,11 +343,13 @@ class CommandLine(LightningCLI):
             if config.get(section) is None:
                 raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
         self._settle_seed(config)
+        if self.config.subcommand == "compare":
+            self._settle_model(config)
         self._settle_first_look(config)
         self._settle_precision(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
-        if self.config.subcommand == "sweep":
+        if self.config.subcommand in COMPARISONS:
             self.checkpoint = None
             return
         named = config.ckpt_path
@@ -354,10 +386,25 @@ class CommandLine(LightningCLI):
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
 
+    def _settle_model(self, config: Any) -> None:
+        """A comparison has many functions: the one of a configuration, and how it is fitted, is not used."""
+        for arg in self.typed:
+            option = arg.partition("=")[0]
+            if option.startswith("--model.") and option != "--model.absolute_sigma":
+                raise InputError(
+                    f"{option[2:]}: compare fits each function as it stands; --functions chooses them, and of the "
+                    "model only absolute_sigma is used"
+                )
+        absolute_sigma = config.model.absolute_sigma
+        config.model = self._parser("compare").get_defaults().model
+        config.model.absolute_sigma = absolute_sigma
+
     def _settle_first_look(self, config: Any) -> None:
         """What suits a table: its columns are the predictors, and what is left open starts from the data."""
         columns = config.data.init_args.get("t")
         if not isinstance(columns, str | list):
+            return
+        if self.config.subcommand == "compare":
             return
         columns = list(columns_of(columns))
         if config.model.predictors is None or sorted(config.model.predictors) == sorted(columns):
@@ -450,7 +497,7 @@ class CommandLine(LightningCLI):
             kwargs["logger"] = TensorBoardLogger(
                 given.default_root_dir or ".", name="lightning_logs", default_hp_metric=False
             )
-        if self.subcommand == "sweep":
+        if self.subcommand in COMPARISONS:
             self.save_config_callback = None
             return super().instantiate_trainer(enable_checkpointing=False, enable_progress_bar=False, **kwargs)
         if given.enable_checkpointing is not False and given.logger is not False:
@@ -576,6 +623,8 @@ class CommandLine(LightningCLI):
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "sweep":
             self.sweep()
+        elif subcommand == "compare":
+            self.compare()
         else:
             super()._run_subcommand(subcommand)
 
@@ -593,7 +642,7 @@ class CommandLine(LightningCLI):
         check_function(model.curve, points)
         points = points.where(points.present)
         compares_lrs = config.starts is None and config.rules is None
-        found = compare(
+        found = side_by_side(
             model.curve,
             points,
             self.datamodule.generator,
@@ -608,14 +657,47 @@ class CommandLine(LightningCLI):
             optimizer=model.optimizer_class,
             seed=self.datamodule.seed,
         )
+        self._leave(sweep_report(found), lambda folder: write_run(folder, found))
+
+    def compare(self) -> None:
+        """Fit many functions to the data, and rank them."""
+        config = self.config[self.subcommand]
+        check_options(config)
+        self.datamodule.setup("fit")
+        points = self.datamodule.points
+        if points.batch:
+            raise InputError(f"data: {describe_batch(points.batch)}; compare takes one: leave data.series out")
+        if self.datamodule.holdout_points is not None:
+            raise InputError(
+                "data.holdout: compare keeps points out itself, with --by holdout or --by cv; leave data.holdout out"
+            )
+        found = compare(
+            dict(zip(self.datamodule.predictors, points.columns, strict=True)),
+            points.targets,
+            config.functions,
+            sigma=points.sigma,
+            absolute_sigma=self.model.absolute_sigma,
+            by=config.by,
+            folds=config.folds,
+            seed=self.datamodule.seed,
+        )
+        if found.best is None:
+            raise InputError(f"functions: none could be fitted; {found.rows[0].function}: {found.rows[0].reason}")
+        found = replace(found, labels=tuple(self.datamodule.labels))
+        self._leave(
+            comparison_report(found), lambda folder: write_comparison(folder, found, config.best, self.report.command)
+        )
+
+    def _leave(self, report: Any, write: Callable[[Path], None]) -> None:
+        """What a comparison ends with: its run folder, and its report on the terminal."""
         folder = run_folder(self.trainer)
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
-            text = self._parser("sweep").dump(self.config[self.subcommand], skip_none=False)
+            text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             write_whole(folder / "config.yaml", text)
-            write_run(folder, found)
+            write(folder)
         console = Console()
-        console.print(sweep_report(found), soft_wrap=True, highlight=False)
+        console.print(report, soft_wrap=True, highlight=False)
         if folder is not None:
             console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
             console.print(f"Next: {tensorboard_command(self.trainer)}", soft_wrap=True, highlight=False)
@@ -626,6 +708,18 @@ class CommandLine(LightningCLI):
         steps = STEPS if allowed is None else allowed
         typed = self._is_typed("--trainer.max_steps") or self._is_typed("--trainer.max_epochs")
         return steps if typed else max(steps, STEPS)
+
+
+def check_options(config: Any) -> None:
+    """Refuse what no comparison can be by, before data are read.
+
+    Raises:
+        InputError: saying what to give.
+    """
+    if config.by not in BY:
+        raise InputError(f"by: given {config.by!r}; {suggest(config.by, BY)}")
+    if config.best < 1:
+        raise InputError(f"best: given {config.best}, expected at least 1")
 
 
 def describe_batch(batch: tuple[int, ...]) -> str:

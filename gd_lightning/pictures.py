@@ -1,11 +1,14 @@
 """Which picture suits a fit: along one predictor, over several, or of several series."""
 
+import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from gd_lightning.comparison import NEAR, short
 from gd_lightning.curve import Curve
 from gd_lightning.drawing import Line
 from gd_lightning.errors import InputError
@@ -15,6 +18,7 @@ from gd_lightning.plots import (
     Belts,
     Frame,
     Panel,
+    comparison_figure,
     film_strip,
     landscape_figure,
     observed_figure,
@@ -29,7 +33,10 @@ from gd_lightning.points import Points
 from gd_lightning.profile import Profile
 from gd_lightning.uncertainty import LEVEL, Uncertainty, typical_sigma
 
-__all__ = ["descent_pictures", "picture", "profile_picture", "strip"]
+if TYPE_CHECKING:
+    from gd_lightning.comparison import Comparison
+
+__all__ = ["comparison_picture", "descent_pictures", "picture", "profile_picture", "strip"]
 
 FINE = 400  # points of a line, enough that none shows
 
@@ -204,6 +211,44 @@ def profile_picture(profile: Profile, title: str = "") -> Figure:
         for name, curve in profile.curves().items()
     }
     return profile_figure(panels, level=profile.level, title=title)
+
+
+@torch.no_grad()
+def comparison_picture(found: "Comparison", best: int) -> Figure:
+    """The best few functions over the data; over several predictors, the data against the predictions of the best.
+
+    Args:
+        found: the comparison.
+        best: how many are drawn.
+    """
+    rows, points = found.fitted, found.points
+    several = len(points.columns) > 1
+    shown = rows[: 1 if several else max(best, 0)]
+    fits = [row.result for row in shown if row.result is not None]
+    lines, panel = [], Panel("", points.columns[0], points.targets, points.targets, sigma=points.sigma)
+    labels = (found.labels[0], found.labels[-1])
+    if several and fits:
+        panel = panel._replace(title=shown[0].function, t=(preds := fits[0].curve(fits[0].t)), preds=preds)
+        labels = (f"predicted {labels[1]}", labels[1])
+    elif fits:
+        lines = [
+            (row.function, *_line(fit.curve, fit.points, fit.curve.params.detach(), None))
+            for row, fit in zip(shown, fits, strict=True)
+        ]
+    by_score = found.folds is not None
+    return comparison_figure(
+        panel,
+        lines,
+        [short(row.function) for row in rows],
+        [math.nan if row.score is None else row.score for row in rows]
+        if by_score
+        else [row.difference for row in rows],
+        measure=found.measure if by_score else f"{found.measure} minus the lowest",
+        near=None if by_score else NEAR,
+        drawn=len(shown),
+        title=f"{len(rows)} functions, {len(points.targets)} points, by {found.measure}",
+        labels=labels,
+    )
 
 
 def _grid(

@@ -29,7 +29,9 @@ from gd_lightning.drawing import (
     count_in_logarithms,
     count_missing,
     draw_bars,
+    draw_competitors,
     draw_courses,
+    draw_differences,
     draw_landscape,
     draw_lr_scale,
     draw_observed,
@@ -53,6 +55,7 @@ __all__ = [
     "Belts",
     "Frame",
     "Panel",
+    "comparison_figure",
     "film_strip",
     "landscape_figure",
     "observed_figure",
@@ -428,6 +431,53 @@ def sweep_figure(
     ends.title.set_fontsize("medium")
     write(figure.suptitle(""), title, 10)
     add_legend(figure, [courses, ends], 0)
+    return figure
+
+
+def comparison_figure(
+    points: Panel,
+    lines: Sequence[tuple[str, Tensor, Tensor]],
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    measure: str,
+    near: float | None = None,
+    drawn: int = 0,
+    title: str = "",
+    labels: tuple[str, str] = ("t", "y"),
+) -> Figure:
+    """Functions that were fitted to the same data: the best few over them, and beside it how far each is behind.
+
+    Args:
+        points: the data; without lines, predictions against which they stand.
+        lines: name, grid and prediction there of the best few, the first first.
+        names: of all functions that were fitted, the first first.
+        values: what ranked each of them.
+        measure: what that is.
+        near: up to which value a function is as good as the first; none where nothing says.
+        drawn: so many of the functions are on the left.
+        title: text above the picture.
+        labels: names of the two axes on the left.
+
+    Returns:
+        A figure that nobody else holds: the curves are its first axes, the ranking is its second.
+    """
+    figure = blank_figure(10, max(4.6, 1.6 + 0.2 * len(names)))
+    axes, ranking = figure.subplots(1, 2, width_ratios=(1.4, 1))
+    fitted = fitted_points(points)
+    if lines:
+        shown = [(name, x.cpu().double().numpy(), y.detach().cpu().double().numpy()) for name, x, y in lines]
+        draw_competitors(axes, fitted, shown)
+    else:
+        draw_observed(axes, fitted, NOTHING)
+        write(axes.title, points.title, 5)
+        axes.title.set_fontsize("medium")
+    write(axes.xaxis.label, labels[0], 4)
+    write(axes.yaxis.label, labels[1], 3)
+    draw_differences(ranking, np.array(values, dtype=np.float64), names, drawn, near)
+    write(ranking.xaxis.label, measure, 3.5)
+    write(figure.suptitle(""), title, 9)
+    add_legend(figure, [axes, ranking], 0)
     return figure
 
 

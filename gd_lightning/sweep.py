@@ -34,7 +34,7 @@ from gd_lightning.starts import RANDOM, check_start, is_linear, set_start
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["STEPS", "Reachable", "SideBySide", "SweepResult", "compare", "race", "sweep"]
+__all__ = ["STEPS", "Reachable", "SideBySide", "SweepResult", "race", "side_by_side", "sweep"]
 
 STEPS = 1000  # fewer do not tell learning rates apart
 COUNT = 30
@@ -444,7 +444,7 @@ def sweep(
     make_loss(loss)
     curve, points, _ = prepare(function, t, y, sigma, init, parameters, dtype)
     generator = torch.Generator().manual_seed(seed)
-    return compare(
+    return side_by_side(
         curve,
         points,
         generator,
@@ -461,7 +461,7 @@ def sweep(
     )
 
 
-def compare(
+def side_by_side(
     curve: Curve,
     points: Points,
     generator: torch.Generator,

@@ -54,6 +54,8 @@ CORE = [
     "batch",
     "profile",
     "bootstrap",
+    "kept_out",
+    "comparison",
 ]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
 
