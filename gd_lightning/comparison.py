@@ -525,7 +525,7 @@ class _Attempt(NamedTuple):
         row = Row(name, equation(self.resolved))
         try:
             found = self.fit(points, steps)
-            measures = _measures(found)
+            measures = found.goodness
         except InputError as error:
             return replace(row, reason=str(error))
         except Exception as error:  # whatever a function of the user's may raise
@@ -598,17 +598,6 @@ def _mean(points: Points) -> Tensor:
     return (weights * points.targets).sum() / weights.sum()
 
 
-def _measures(found: FitResult) -> Goodness:
-    """Measures of a fit in which every free parameter counts."""
-    with torch.no_grad():
-        preds = found.curve(found.t)
-    return _goodness(preds, found.points, len(found.curve.demands.free), found.absolute_sigma)
-
-
-def _goodness(preds: Tensor, points: Points, p: int, absolute_sigma: bool) -> Goodness:
-    return goodness(preds, points, np.asarray(len(points.targets) - p, dtype=np.float64), absolute_sigma)
-
-
 def _constant(points: Points, absolute_sigma: bool) -> Row:
     """The mean of the data, as a function that knows nothing of t."""
     mean = _mean(points).expand_as(points.targets)
@@ -618,7 +607,7 @@ def _constant(points: Points, absolute_sigma: bool) -> Row:
         "y = c",
         1,
         CONVERGED,
-        goodness=_goodness(mean, points, 1, absolute_sigma),
+        goodness=goodness(mean, points, 1, absolute_sigma),
         rmse=rmse,
         absolute_sigma=absolute_sigma,
     )
@@ -638,7 +627,7 @@ def _ranking(row: Row, by: str, points: Points) -> float:
     least = EXACT * float((points.targets / sigma).square().mean().sqrt())
     if not row.absolute_sigma and measures.chi2 <= measures.n * least**2:
         at_rounding = points.targets + sigma * max(least, 1e-150)
-        measures = _goodness(at_rounding, points, measures.p, False)
+        measures = goodness(at_rounding, points, measures.p, False)
     return float(getattr(measures, by))
 
 

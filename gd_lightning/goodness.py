@@ -20,7 +20,7 @@ class Goodness(NamedTuple):
 
     Attributes:
         n: number of points.
-        p: number of parameters that are told from the data: free, not at a bound, and not left open.
+        p: number of free parameters, also those at a bound or left open, which had their chance to follow the data.
         dof: degrees of freedom, n - p.
         chi2: sum of the squared residuals, in units of sigma where it is given, else of y.
         reduced_chi2: chi2 / dof; about 1 where sigma is known and the function right; nan without degrees of freedom.
@@ -33,7 +33,7 @@ class Goodness(NamedTuple):
     """
 
     n: Any
-    p: Any
+    p: int
     dof: Any
     chi2: Any
     reduced_chi2: Any
@@ -44,13 +44,13 @@ class Goodness(NamedTuple):
     bic: Any
 
 
-def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = False) -> Goodness:
+def goodness(preds: Tensor, points: Points, p: int, absolute_sigma: bool = False) -> Goodness:
     """Measures of a fit from its predictions.
 
     Args:
         preds: predictions, shape `(*batch, T)`.
         points: the data.
-        dof: degrees of freedom, `(*batch)`.
+        p: number of free parameters.
         absolute_sigma: whether the points' sigma is known in an absolute sense.
     """
     present = points.present.expand(points.targets.shape).cpu().numpy()
@@ -59,7 +59,7 @@ def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = F
     # beside that of the surest point, whose inverse square a number may not hold
     weight = (sigma.min(axis=-1, keepdims=True) / sigma) ** 2
     n: Array = present.sum(axis=-1).astype(np.float64)
-    p = n - dof
+    dof = n - p
     with np.errstate(all="ignore"):  # what cannot be told is nan
         chi2 = _sum(((np.where(present, _double(preds), 0.0) - targets) / sigma) ** 2)
         mean = _sum(weight * targets) / _sum(weight)
@@ -74,8 +74,8 @@ def goodness(preds: Tensor, points: Points, dof: Array, absolute_sigma: bool = F
         bic = deviance + p * np.log(n)
     measures = (chi2, reduced, r2, adjusted, aic, aicc, bic)
     if not points.batch:
-        return Goodness(int(n), int(p), int(dof), *(float(value) for value in measures))
-    return Goodness(n.astype(np.int64), p.astype(np.int64), np.asarray(dof), *measures)
+        return Goodness(int(n), p, int(dof), *(float(value) for value in measures))
+    return Goodness(n.astype(np.int64), p, dof.astype(np.int64), *measures)
 
 
 def _double(values: Tensor) -> Array:

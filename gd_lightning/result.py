@@ -280,7 +280,7 @@ class FitResult:
         """R2, reduced chi-square, AIC and the like."""
         with torch.no_grad():
             preds = self.curve(self.points.t)
-        return goodness(preds, self.points, self.uncertainty.dof, self.absolute_sigma)
+        return goodness(preds, self.points, len(self.curve.demands.free), self.absolute_sigma)
 
     @cached_property
     def residual_checks(self) -> ResidualChecks:
