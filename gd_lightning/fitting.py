@@ -231,7 +231,8 @@ def prepare(
     """
     resolved = resolve(function)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
-    if not points.batch and points.sigma is not None and points.targets.dim():
+    of_one_length = all(column.shape == points.targets.shape for column in points.columns)
+    if points.sigma is not None and points.targets.dim() == 1 and of_one_length:
         points = points.where(points.present)
     curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
     curve.known_start(init)

@@ -144,6 +144,7 @@ def test_divergence_is_a_status_not_a_number(article):
         ({"init": {"z": 1}}, "init: quadratic has no parameter 'z'; choose from a, b, c"),
         ({"init": {"a": float("inf")}}, "init: a is inf, expected a finite number"),
         ({"t": [1, 2, 3]}, r"t has shape \(3,\) and y has shape \(4,\)"),
+        ({"t": [1, 2, 3], "sigma": [1, 1, 1, float("inf")]}, r"t has shape \(3,\) and y has shape \(4,\)"),
         ({"t": [1, 2, float("nan"), 4]}, "t: point 3 of 4 is nan in torch.float64"),
         ({"t": [1, 2, float("nan"), 4], "lr": 1}, "t: point 3 of 4 is nan in torch.float32"),
         ({"y": [1, 2, 3, 1e300], "lr": 1}, "y: point 4 of 4 is inf in torch.float32"),

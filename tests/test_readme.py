@@ -6,17 +6,21 @@ import shutil
 
 import pytest
 from conftest import ARTICLE_RMSE, ROOT, forked
+from pyarrow import csv
+
+from gd_lightning import compare
 
 README = (ROOT / "README.md").read_text()
 STALLS = (ROOT / "docs" / "why-it-stalls.md").read_text()
 UNCERTAINTY = (ROOT / "docs" / "uncertainty.md").read_text()
+CHOOSING = (ROOT / "docs" / "choosing-a-function.md").read_text()
 
 
 def blocks(language, page=README):
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY))]
+COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY, CHOOSING))]
 
 
 def test_the_ten_numbers():
@@ -31,6 +35,22 @@ def test_what_the_run_says_of_itself(page, article_run):
     lines = [line[4:] for line in block.splitlines() if line.strip() != "..."]
     assert len(lines) >= 4
     assert set(lines) <= set(article_run.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("page", "data"),
+    [(README, ("stopping_distance", "speed", "dist")), (CHOOSING, ("transmittance", "wavelength", "transmittance"))],
+    ids=["README.md", "choosing-a-function.md"],
+)
+def test_what_a_comparison_says(page, data):
+    """The tables and sentences, whatever their spaces and ends of line."""
+    table, t, y = data
+    columns = csv.read_csv(ROOT / "examples" / f"{table}.csv").to_pydict()
+    told = re.sub(r"\s+", " ", str(compare(columns[t], columns[y])))
+    [block] = [block for block in re.findall(r"(?:^(?:    .*)?\n)+", page, re.MULTILINE) if "AICc  differs" in block]
+    parts = [" ".join(part.split()) for part in re.split(r"^    \.\.\.$", block, flags=re.MULTILINE)]
+    assert len(parts) == 2
+    assert all(part in told for part in parts)
 
 
 @pytest.mark.parametrize("block", COMMANDS, ids=range(len(COMMANDS)))
@@ -53,7 +73,10 @@ def test_the_python(block, tmp_path, monkeypatch, capsys):
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("block", blocks("python", UNCERTAINTY), ids=range(len(blocks("python", UNCERTAINTY))))
+PYTHON = [block for page in (UNCERTAINTY, CHOOSING) for block in blocks("python", page)]
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
 def test_the_python_of_the_pages(block, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(block, {})
@@ -69,6 +92,7 @@ def test_the_python_of_the_pages(block, tmp_path, monkeypatch, capsys):
         "docs/functions.md",
         "docs/why-it-stalls.md",
         "docs/uncertainty.md",
+        "docs/choosing-a-function.md",
         "docs/export.md",
         "docs/scikit-learn.md",
     ],
