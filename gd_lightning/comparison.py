@@ -13,42 +13,34 @@ import torch
 from torch import Tensor
 
 from gd_lightning import functions as families
+from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, comparison_text
 from gd_lightning.convergence import AT_BOUND, CONVERGED, DIVERGED, STEP_LIMIT
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_seed, fit, whole_number
 from gd_lightning.goodness import Goodness, goodness
 from gd_lightning.kept_out import Array, as_good, draw_parts, errors_kept_out, score
-from gd_lightning.least_squares import jacobian
 from gd_lightning.points import Points, as_points, check_numbers
-from gd_lightning.residual_checks import FAILS
 from gd_lightning.resolve import Function, arguments, equation, function_name, resolve
 from gd_lightning.result import FitResult, plain, versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BY", "NEAR", "NOT_FITTED", "Comparison", "Row", "compare", "short", "split_functions"]
+__all__ = ["BY", "NOT_FITTED", "Comparison", "Row", "compare", "split_functions"]
 
 SCHEMA = 1  # of `to_dict`
-CRITERIA = {"aicc": "AICc", "aic": "AIC", "bic": "BIC"}
-SCORES = {"holdout": "RMSE of points kept out", "cv": "RMSE of points kept out"}
 BY = (*CRITERIA, *SCORES)
 FOLDS = 5
 NOT_FITTED = "not fitted"
-NEAR = 2.0  # a criterion no further away has about the same support (Burnham and Anderson, 2002, section 2.6)
 EXACT = 1e-12  # residuals that are smaller beside the data are rounding, and no sign of a better function
 SAME = 1e-6  # of the range of the data: curves that are no further apart are one
 FEW_STEPS = 200  # a fit that takes more creeps along a valley in which its loss hardly changes
 MORE_STEPS = 1000  # of one that may matter
 NO_SUPPORT = 10.0  # a criterion that much higher has none (the same)
-ALONE = 0.99  # a leverage above which a point decides alone what the curve is there, and tests nothing
-CHANCE = 0.05  # that noise alone shows as much
-LITTLE = 0.5  # a share of the variation, below which more is left than explained
 DRAWN = 4  # curves that can be told apart in a picture
 # beyond it, one share of a mixture is negative, and the peak follows noise with side lobes of its own
 WITHIN: dict[Function, dict[str, Any]] = {families.pseudo_voigt: {"fraction": {"min": 0.0, "max": 1.0}}}
-NAME = 22  # letters of a function in a table of 80 columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,8 +93,8 @@ class Row:
         """Akaike's criterion for few points; -inf where the curve meets every point."""
         return math.nan if self.goodness is None else float(self.goodness.aicc)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain text and numbers; what is not finite is none."""
+    def told(self) -> dict[str, Any]:
+        """Text and numbers by name, as they stand in `comparison.json`."""
         found = self.result
         measures = ("aic", "aicc", "bic", "chi2", "reduced_chi2", "r2", "adjusted_r2")
         return {
@@ -111,13 +103,13 @@ class Row:
             "p": self.p,
             "status": self.status,
             "reason": self.reason,
-            "rmse": plain(self.rmse),
-            **{name: None if self.goodness is None else plain(getattr(self.goodness, name)) for name in measures},
-            "score": plain(self.score),
-            "difference": plain(self.difference),
+            "rmse": self.rmse,
+            **{name: None if self.goodness is None else getattr(self.goodness, name) for name in measures},
+            "score": self.score,
+            "difference": self.difference,
             "weight": self.weight,
-            "parameters": None if found is None else plain(found.parameters),
-            "standard_errors": None if found is None else plain(found.standard_errors),
+            "parameters": None if found is None else found.parameters,
+            "standard_errors": None if found is None else found.standard_errors,
         }
 
 
@@ -174,128 +166,26 @@ class Comparison:
         return [row for row in self.fitted if row.difference < NEAR]
 
     @property
+    def same(self) -> list[list[str]]:
+        """Names of the indistinguishable, those together that draw the same curve."""
+        return [[row.function for row in group] for group in _same_curves(self.indistinguishable)]
+
+    @property
     def sentences(self) -> list[str]:
         """What follows, in words: the best, what cannot be told from it, and whether it is any good."""
-        if self.best is None:
-            return ["None of the functions could be fitted."]
-        return [
-            *self._about_the_count(),
-            *self._about_the_first(),
-            *self._about_the_same_curve(),
-            *self._about_the_fit(self.best),
-        ]
+        from gd_lightning.comparison_words import sentences
 
-    def _about_the_count(self) -> list[str]:
-        n, lines = self.baseline.goodness.n if self.baseline.goodness else 0, []
-        if self.by != self.asked:
-            lines.append(
-                f"With {n} points {CRITERIA[self.asked]} is infinite for every function: they are ranked by "
-                f"{CRITERIA[self.by]}, which likes parameters too well where points are few."
-            )
-        elif self.by == "aicc" and (few := [row.function for row in self.fitted if row.aicc == math.inf]):
-            lines.append(
-                f"With {n} points AICc is infinite for {_listed(few)}, which stand{'s' * (len(few) == 1)} behind: it "
-                "takes two more points than parameters."
-            )
-        met = [row.function for row in self.fitted if row.goodness is not None and row.goodness.dof <= 0]
-        if met and self.by in CRITERIA:
-            have, meet = ("has", "meets") if len(met) == 1 else ("have", "meet")
-            lines.append(
-                f"{_listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
-                "that tells nothing."
-            )
-        return lines
+        return sentences(self)
 
-    def _about_the_first(self) -> list[str]:
-        near = [row.function for row in self.indistinguishable]
-        assert self.best is not None
-        others = [row for row in self.fitted if row is not self.best]
-        if len(near) > 1:
-            why = f"{self.measure} differs by less than {NEAR:g}"
-            if self.by in SCORES:
-                why = "their errors at points kept out differ by less than chance makes them"
-            return [f"{_listed(near)} are indistinguishable on these data ({why})."]
-        if not others:
-            return []
-        second = others[0]
-        apart = f"{self.measure} is {_tenths(second.difference)} lower than that of {second.function}, the next"
-        if second.difference == math.inf:
-            apart = f"the only one whose {self.measure} is finite"
-        if self.by in SCORES:
-            apart = f"{self.measure} {_digits(self.best.score)}, against {_digits(second.score)} of {second.function}"
-        weight = "" if self.best.weight is None else f"; weight {self.best.weight:.2f}"
-        return [f"{self.best.function} describes the data best of them ({apart}{weight})."]
-
-    def _about_the_same_curve(self) -> list[str]:
-        near = self.indistinguishable
-        groups = [[row.function for row in group] for group in _same_curves(near) if len(group) > 1]
-        return [f"{_listed(group)} draw the same curve: no data of this kind tell them apart." for group in groups]
-
-    def _about_the_fit(self, best: Row) -> list[str]:
-        """Whether the best is any good."""
-        lines = []
-        wrong = self._trends(best)
-        beaten = not self._value(best) < self._value(self.baseline) - (NEAR if self.by in CRITERIA else 0.0)
-        if beaten:
-            lines.append(f"None of them is better than a constant, by {self.measure}: the data show no course to tell.")
-        elif self._may_be_chance(best):
-            lines.append(
-                f"{best.function} may be no more than chance: of {len(self.fitted)} functions one comes as near to "
-                "mere noise, often enough."
-            )
-        elif wrong:
-            lines.append(f"None of them describes the data: even {best.function} leaves residuals that {wrong}.")
-        if not beaten and best.r2 < LITTLE:
-            lines.append(f"{best.function} explains only {max(best.r2, 0):.0%} of the variation of the data.")
-        if not beaten and (alone := _points_alone(best)):
-            meets = "1 point that decides" if alone == 1 else f"{alone} points that each decide"
-            lines.append(f"{best.function} passes through {meets} alone what it is there: nothing tests it.")
-        if best.reason:
-            ended = "has not arrived" if best.status == STEP_LIMIT else f"is {best.status}"
-            lines.append(f"{best.function} {ended}: {best.reason.rstrip('.?')}.")
-        return lines
-
-    def _may_be_chance(self, best: Row) -> bool:
-        """Whether noise about a constant would let one of so many functions come as near.
-
-        The chance that F = ((s0 - s) / (p - 1)) / (s / (n - p)) is as large of one function, times the number of
-        functions, and of points where it chooses its place among them, as a peak or a frequency does (Bonferroni).
-        """
-        from scipy.special import fdtrc
-
-        assert best.goodness is not None
-        assert best.result is not None
-        n, p = best.goodness.n, best.goodness.p
-        if p < 2 or n <= p or not best.r2 < 1:
-            return False
-        ratio = (best.r2 / (p - 1)) / ((1 - best.r2) / (n - p))
-        places = 1 if best.result.curve.linear else n
-        return bool(fdtrc(p - 1, n - p, max(ratio, 0.0)) * len(self.fitted) * places > CHANCE)
-
-    @staticmethod
-    def _trends(best: Row) -> str:
-        """What the residuals of a fit show that noise does not; nothing where all is well."""
-        assert best.result is not None
-        assert best.goodness is not None
-        checks, told = best.result.residual_checks, []
-        if checks.runs[0] < FAILS and checks.changes[0] < checks.expected_changes[0]:
-            told.append(
-                f"change sign {checks.changes[0]:.0f} times, where noise does about {checks.expected_changes[0]:.0f}"
-            )
-        elif checks.autocorrelation[0] < FAILS and checks.correlation[0] > 0:
-            told.append(f"resemble their neighbours (correlation {checks.correlation[0]:.2f})")
-        if best.result.absolute_sigma and best.goodness.dof > 0:
-            from scipy.special import chdtrc
-
-            if chdtrc(best.goodness.dof, best.goodness.chi2) < FAILS:
-                told.append(f"are larger than sigma says (reduced chi-square {best.goodness.reduced_chi2:.3g})")
-        return " and ".join(told)
-
-    def _value(self, row: Row) -> float:
+    def value(self, row: Row) -> float:
+        """What ranks a row."""
         return _ranking(row, self.by, self.points)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `comparison.json`; what is not finite is none."""
+        return dict(plain(self._told()))
+
+    def _told(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "by": self.by,
@@ -305,8 +195,8 @@ class Comparison:
             "best": None if self.best is None else self.best.function,
             "indistinguishable": [row.function for row in self.indistinguishable],
             "sentences": self.sentences,
-            "baseline": self.baseline.to_dict(),
-            "functions": [row.to_dict() for row in self.rows],
+            "baseline": self.baseline.told(),
+            "functions": [row.told() for row in self.rows],
             "data": {"points": len(self.points.targets)},
             "versions": versions(),
         }
@@ -325,47 +215,12 @@ class Comparison:
 
         return comparison_picture(self, best)
 
-    def header(self) -> list[str]:
-        """What stands above the columns of `cells`."""
-        if self.by in SCORES:
-            return ["function", "p", "RMSE", "kept out", "R2", "AICc", "status"]
-        return ["function", "p", "RMSE", "R2", CRITERIA[self.by], "differs", "weight", "status"]
-
-    def cells(self, row: Row) -> list[str]:
-        """A row of the table, as text."""
-        if not row.fitted:
-            return [short(row.function), *[""] * (len(self.header()) - 2), row.status]
-        cells = [short(row.function), str(row.p), _digits(row.rmse)]
-        r2 = (
-            ""
-            if math.isnan(row.r2)
-            else f"{row.r2 + 0.0:.4f}".replace("-0.0000", "0.0000")
-            if row.r2 > -99
-            else f"{row.r2:.1e}"
-        )
-        if self.by in SCORES:
-            return [*cells, _digits(row.score), r2, _tenths(row.aicc), row.status]
-        weight = "" if row.weight is None else f"{row.weight:.3f}"
-        value = float(getattr(row.goodness, self.by))
-        return [*cells, r2, _tenths(value), _tenths(row.difference), weight, row.status]
-
     def __repr__(self) -> str:
         best = "none could be fitted" if self.best is None else f"{self.best.function} is the best"
         return f"Comparison({len(self.rows)} functions by {self.measure}: {best})"
 
     def __str__(self) -> str:
-        body = [self.cells(row) for row in (*self.rows, self.baseline)]
-        header = self.header()
-        widths = [max(len(row[i]) for row in (header, *body)) for i in range(len(header))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i in (0, len(header) - 1) else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in (header, *body)
-        ]
-        lines += [f"{row.function}: {row.reason}" for row in self.rows if not row.fitted]
-        return "\n".join([*lines, *self.sentences])
+        return comparison_text(self._told())
 
 
 def compare(
@@ -681,43 +536,3 @@ def _same_curves(rows: Sequence[Row]) -> list[list[Row]]:
         else:
             groups.append((preds, [row]))
     return [group for _, group in groups]
-
-
-def _points_alone(row: Row) -> int:
-    """How many points a fit meets because nothing else does what it is there: those of leverage about 1.
-
-    The leverage of a point, the diagonal of J (J'J)**-1 J', is how far the curve follows when the point moves by 1.
-    """
-    found = row.result
-    assert found is not None
-    assert row.goodness is not None
-    if row.goodness.dof <= 0:
-        return 0  # which is told in another way
-    params = found.curve.params.detach()
-    jac = jacobian(lambda values: found.curve.evaluate(found.t, values), params)[:, found.curve.demands.free]
-    jac = jac if found.points.sigma is None else jac / found.points.sigma.unsqueeze(-1)
-    size = jac.abs().amax(dim=0)
-    if not torch.isfinite(jac).all() or not (size > 0).any():
-        return 0
-    jac = jac[:, size > 0] / size[size > 0]
-    left, values, _ = torch.linalg.svd(jac / jac.norm(dim=0), full_matrices=False)
-    determined = left[:, values > 1e-10 * values[0]]
-    return int((determined.square().sum(dim=-1) > ALONE).sum())
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def short(name: str) -> str:
-    """A name that fits its column."""
-    return name if len(name) <= NAME else f"{name[: NAME - 3]}..."
-
-
-def _digits(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
-
-
-def _tenths(value: float) -> str:
-    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.2g}"

@@ -10,7 +10,8 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gd_lightning.comparison import CRITERIA, Comparison, Row
+from gd_lightning.comparison import Comparison, Row
+from gd_lightning.comparison_table import CRITERIA, cells, comparison_markdown, header, reasons
 from gd_lightning.plots import png
 
 __all__ = ["card", "comparison_report", "write_run"]
@@ -21,16 +22,15 @@ LETTERS = 60  # of a formula in the name of its folder
 def comparison_report(found: Comparison) -> RenderableType:
     """A row for each function, the best first and the mean of the data last; then why, and what follows."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    header = found.header()
-    for i, name in enumerate(header):
-        at_an_end = i in (0, len(header) - 1)
+    names = header(found.by)
+    for i, name in enumerate(names):
+        at_an_end = i in (0, len(names) - 1)
         table.add_column(name, justify="left" if at_an_end else "right", no_wrap=True)
     near = found.indistinguishable
     for row in (*found.rows, found.baseline):
         style = "bold" if row in near else None if row.fitted else "dim"
-        table.add_row(*(Text(cell) for cell in found.cells(row)), style=style)
-    lines = [Text(f"{row.function}: {row.reason}") for row in found.rows if not row.fitted]
-    return Group(table, "", *lines, *(Text(sentence) for sentence in found.sentences))
+        table.add_row(*(Text(cell) for cell in cells(row.told(), found.by)), style=style)
+    return Group(table, "", *(Text(line) for line in (*reasons(found.to_dict()), *found.sentences)))
 
 
 def card(found: Comparison, command: str) -> str:
@@ -40,18 +40,8 @@ def card(found: Comparison, command: str) -> str:
         found: the comparison.
         command: what was typed to make this run.
     """
-    header = found.header()
-    rows = [header, ["---"] * len(header), *(found.cells(row) for row in (*found.rows, found.baseline))]
-    table = "\n".join(f"| {' | '.join(f'`{cell}`' if '*' in cell else cell for cell in row)} |" for row in rows)
-    reasons = "\n".join(f"- `{row.function}`: {row.reason}" for row in found.rows if not row.fitted)
     return f"""\
-## {len(found.rows)} functions, {len(found.points.targets)} points
-
-{" ".join(found.sentences)}
-
-{table}
-
-{reasons}
+{comparison_markdown(found.to_dict())}
 
 Made by `{command}` with seed {found.seed}.
 

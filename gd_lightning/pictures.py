@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gd_lightning.comparison import NEAR, short
+from gd_lightning.comparison_table import NEAR, short
 from gd_lightning.curve import Curve
 from gd_lightning.drawing import Line
 from gd_lightning.errors import InputError

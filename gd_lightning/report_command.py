@@ -1,4 +1,4 @@
-"""`gd-lightning report`: what a run found, told again from its result.json."""
+"""`gd-lightning report`: what a run found, told again from its result.json, or its comparison.json."""
 
 import argparse
 import json
@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from gd_lightning.comparison_table import comparison_markdown, comparison_text, is_comparison
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.report import report
 from gd_lightning.report_cells import is_batch
 
 __all__ = ["find", "read", "run"]
 
-SCHEMA = 1  # the newest that this version knows
-FILE = "result.json"
+SCHEMA = 1  # the newest that this version knows, of either file
+FILE, COMPARISON = "result.json", "comparison.json"
 LOGS = Path("lightning_logs")
 FORMATS = ("text", "json", "md", "latex")
 
@@ -53,14 +54,15 @@ def run(args: Sequence[str]) -> int:
         "--format",
         default="text",
         metavar="|".join(FORMATS),
-        help="text; json, the file as it is; md, Markdown; or latex, a table for booktabs",
+        help="text; json, the file as it is; md, Markdown; or latex, the parameters as a table for booktabs",
     )
     try:
         given = parser.parse_args(args)
         if given.format not in FORMATS:
             raise InputError(f"--format: given {given.format!r}; {suggest(given.format, FORMATS)}")
         path = find(given.RUN)
-        text = rendering(given.format)(*read(path))
+        content, found = read(path)
+        text = content if given.format == "json" else rendering(given.format, path.name == COMPARISON)(found)
         if given.RUN is None and given.format == "text":
             text += f"\nRun folder: {path.parent}"
         print(text.removesuffix("\n"), flush=True)
@@ -72,16 +74,25 @@ def run(args: Sequence[str]) -> int:
     return 0
 
 
-def rendering(form: str) -> Callable[[str, dict[str, Any]], str]:
-    """What makes a text of a file's content and of what that says."""
-    if form == "json":
-        return lambda content, result: content
+def rendering(form: str, several: bool) -> Callable[[dict[str, Any]], str]:
+    """What makes a text of the content of a file.
+
+    Args:
+        form: one of `FORMATS`.
+        several: whether it is a comparison.
+
+    Raises:
+        InputError: a comparison has no such form.
+    """
+    if several:
+        if form == "latex":
+            raise InputError("--format: given latex, and the run is a comparison; expected text, json or md")
+        return comparison_text if form == "text" else comparison_markdown
     if form == "text":
-        return lambda content, result: report(result)
+        return report
     from gd_lightning.report_formats import latex, markdown
 
-    made = markdown if form == "md" else latex
-    return lambda content, result: made(result)
+    return markdown if form == "md" else latex
 
 
 def find(given: Path | None) -> Path:
@@ -94,11 +105,14 @@ def find(given: Path | None) -> Path:
         InputError: there is none.
     """
     if given is None:
-        newest = max(LOGS.glob(f"version_*/{FILE}"), key=version, default=None)
+        runs = [path for name in (COMPARISON, FILE) for path in LOGS.glob(f"version_*/{name}")]
+        newest = max(runs, key=version, default=None)
         if newest is None:
             raise InputError(f"no run with a {FILE} in {LOGS}; make one with gd-lightning fit, or name its folder")
         return newest
     if given.is_dir():
+        if (given / COMPARISON).is_file():
+            return given / COMPARISON
         if not (given / FILE).is_file():
             runs = sorted(given.glob(f"**/{FILE}"))
             kind = "holds a sweep, not a fit" if (given / "sweep.json").is_file() else f"has no {FILE}"
@@ -119,26 +133,32 @@ def version(path: Path) -> int:
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:
-    """A result as the text of its file, and what that says.
+    """A result or comparison as the text of its file, and what that says.
 
     Raises:
-        InputError: it is no result of a fit that this version can read.
+        InputError: it is nothing that this version can read.
     """
+    expected = COMPARISON if path.name == COMPARISON else FILE
     try:
         content = path.read_text(encoding="utf-8")
         result = json.loads(content)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(f"{path} is no {FILE}, but something that is not text") from None
+        raise InputError(f"{path} is no {expected}, but something that is not text") from None
     except ValueError as error:
-        raise InputError(f"{path} is no whole {FILE}: {error}; run the fit again") from None
+        raise InputError(f"{path} is no whole {expected}: {error}; make the run again") from None
     except RecursionError:
-        raise InputError(f"{path} is no {FILE} of a fit") from None
+        raise InputError(f"{path} is no {expected} of a run") from None
     schema = result.get("schema", 0) if isinstance(result, dict) else 0
     if isinstance(schema, int) and schema > SCHEMA:
         raise InputError(f"{path} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning to read it")
-    if not (isinstance(result, dict) and is_result(result)):
+    if expected == COMPARISON:
+        if not is_comparison(result):
+            raise InputError(
+                f"{path} is no {COMPARISON} of gd-lightning compare; expected its functions and what ranks"
+            )
+    elif not (isinstance(result, dict) and is_result(result)):
         raise InputError(f"{path} is no {FILE} of a fit; expected function, parameters, RMSE, steps and status")
     return content, result
 

@@ -2,6 +2,8 @@ import csv
 import json
 import math
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from scipy.optimize import curve_fit
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gd_lightning import Comparison, compare, functions
+from gd_lightning.__main__ import main
 from gd_lightning.comparison import split_functions
 from gd_lightning.errors import InputError
 from gd_lightning.kept_out import draw_parts
@@ -102,7 +105,7 @@ def test_what_cannot_be_fitted_stands_last_with_its_reason(every_family):
     for row in last:
         assert row.status == "not fitted"
         assert "defined for t > 0" in row.reason
-        assert f"{row.function}: {row.reason}" in str(every_family)
+        assert f"{row.function}: {row.reason}" in " ".join(str(every_family).split())
         assert row.p is row.result is row.goodness is row.weight is None
 
 
@@ -456,6 +459,40 @@ def test_the_command_with_a_table(run, data):
         assert row["aicc"] == pytest.approx(expected.aicc, rel=1e-9)
         assert row["weight"] == pytest.approx(expected.weight, rel=1e-9)
     assert (folder / "lightning_logs/version_0/comparison.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_report_tells_it_again_without_torch(run):
+    done, folder = run
+    code = "import sys; from gd_lightning.__main__ import main; code = main(sys.argv[1:]); "
+    code += "sys.exit(code or 10 * ('torch' in sys.modules))"
+
+    def report(*args):
+        command = [sys.executable, "-c", code, "report", *args]
+        return subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+
+    told = report()
+    assert (told.returncode, told.stderr) == (0, "")
+    assert max(map(len, told.stdout.splitlines())) <= 80
+    assert told.stdout.endswith("Run folder: lightning_logs/version_0\n")
+    assert " ".join(told.stdout.split()[:-3]) in " ".join(done.out.split())
+    path = folder / "lightning_logs" / "version_0"
+    assert report(path, "--format", "json").stdout == (path / "comparison.json").read_text()
+    table = [line for line in report(path, "--format", "md").stdout.splitlines() if line.startswith("|")]
+    assert [line.count("|") for line in table] == [9] * 7
+    refused = report(path, "--format", "latex")
+    assert refused.returncode == 2
+    assert "--format: given latex, and the run is a comparison; expected text, json or md" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [("by", "r2"), ("functions", None), ("functions", [3]), ("sentences", [1]), ("data", {}), ("baseline", {"p": "x"})],
+)
+def test_what_is_no_comparison_is_refused_by_the_report(change, value, data, tmp_path, capsys):
+    content = compare(*data, "linear,gaussian").to_dict() | {change: value}
+    (tmp_path / "comparison.json").write_text(json.dumps(content))
+    assert main(["report", str(tmp_path)]) == 2
+    assert "comparison.json is no comparison.json of gd-lightning compare" in capsys.readouterr().err
 
 
 def test_tensorboard_compares_the_functions(run):

@@ -55,6 +55,8 @@ CORE = [
     "profile",
     "bootstrap",
     "kept_out",
+    "comparison_table",
+    "comparison_words",
     "comparison",
 ]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]

@@ -1,0 +1,172 @@
+"""What a comparison says in words: the best function, what cannot be told from it, and whether it is any good."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, four_digits, tenths
+from gd_lightning.convergence import STEP_LIMIT
+from gd_lightning.least_squares import jacobian
+from gd_lightning.residual_checks import FAILS
+
+if TYPE_CHECKING:
+    from gd_lightning.comparison import Comparison, Row
+
+__all__ = ["sentences"]
+
+ALONE = 0.99  # a leverage above which a point decides alone what the curve is there, and tests nothing
+CHANCE = 0.05  # that noise alone shows as much
+LITTLE = 0.5  # a share of the variation, below which more is left than explained
+
+
+def sentences(found: "Comparison") -> list[str]:
+    """What follows, in words: the best, what cannot be told from it, and whether it is any good."""
+    if found.best is None:
+        return ["None of the functions could be fitted."]
+    return [
+        *_about_the_count(found),
+        *_about_the_first(found),
+        *_about_the_same_curve(found),
+        *_about_the_fit(found, found.best),
+    ]
+
+
+def _about_the_count(found: "Comparison") -> list[str]:
+    n, lines = found.baseline.goodness.n if found.baseline.goodness else 0, []
+    if found.by != found.asked:
+        lines.append(
+            f"With {n} points {CRITERIA[found.asked]} is infinite for every function: they are ranked by "
+            f"{CRITERIA[found.by]}, which likes parameters too well where points are few."
+        )
+    elif found.by == "aicc" and (few := [row.function for row in found.fitted if row.aicc == math.inf]):
+        lines.append(
+            f"With {n} points AICc is infinite for {_listed(few)}, which stand{'s' * (len(few) == 1)} behind: it "
+            "takes two more points than parameters."
+        )
+    met = [row.function for row in found.fitted if row.goodness is not None and row.goodness.dof <= 0]
+    if met and found.by in CRITERIA:
+        have, meet = ("has", "meets") if len(met) == 1 else ("have", "meet")
+        lines.append(
+            f"{_listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
+            "that tells nothing."
+        )
+    return lines
+
+
+def _about_the_first(found: "Comparison") -> list[str]:
+    near = [row.function for row in found.indistinguishable]
+    assert found.best is not None
+    others = [row for row in found.fitted if row is not found.best]
+    if len(near) > 1:
+        why = f"{found.measure} differs by less than {NEAR:g}"
+        if found.by in SCORES:
+            why = "their errors at points kept out differ by less than chance makes them"
+        return [f"{_listed(near)} are indistinguishable on these data ({why})."]
+    if not others:
+        return []
+    second = others[0]
+    apart = f"{found.measure} is {tenths(second.difference)} lower than that of {second.function}, the next"
+    if second.difference == math.inf:
+        apart = f"the only one whose {found.measure} is finite"
+    if found.by in SCORES:
+        apart = (
+            f"{found.measure} {four_digits(found.best.score)}, against {four_digits(second.score)} of {second.function}"
+        )
+    weight = "" if found.best.weight is None else f"; weight {found.best.weight:.2f}"
+    return [f"{found.best.function} describes the data best of them ({apart}{weight})."]
+
+
+def _about_the_same_curve(found: "Comparison") -> list[str]:
+    groups = [group for group in found.same if len(group) > 1]
+    return [f"{_listed(group)} draw the same curve: no data of this kind tell them apart." for group in groups]
+
+
+def _about_the_fit(found: "Comparison", best: "Row") -> list[str]:
+    """Whether the best is any good."""
+    lines = []
+    wrong = _trends(best)
+    beaten = not found.value(best) < found.value(found.baseline) - (NEAR if found.by in CRITERIA else 0.0)
+    if beaten:
+        lines.append(f"None of them is better than a constant, by {found.measure}: the data show no course to tell.")
+    elif _may_be_chance(found, best):
+        lines.append(
+            f"{best.function} may be no more than chance: of {len(found.fitted)} functions one comes as near to "
+            "mere noise, often enough."
+        )
+    elif wrong:
+        lines.append(f"None of them describes the data: even {best.function} leaves residuals that {wrong}.")
+    if not beaten and best.r2 < LITTLE:
+        lines.append(f"{best.function} explains only {max(best.r2, 0):.0%} of the variation of the data.")
+    if not beaten and (alone := _points_alone(best)):
+        meets = "1 point that decides" if alone == 1 else f"{alone} points that each decide"
+        lines.append(f"{best.function} passes through {meets} alone what it is there: nothing tests it.")
+    if best.reason:
+        ended = "has not arrived" if best.status == STEP_LIMIT else f"is {best.status}"
+        lines.append(f"{best.function} {ended}: {best.reason.rstrip('.?')}.")
+    return lines
+
+
+def _may_be_chance(found: "Comparison", best: "Row") -> bool:
+    """Whether noise about a constant would let one of so many functions come as near.
+
+    The chance that F = ((s0 - s) / (p - 1)) / (s / (n - p)) is as large of one function, times the number of
+    functions, and of points where it chooses its place among them, as a peak or a frequency does (Bonferroni).
+    """
+    from scipy.special import fdtrc
+
+    assert best.goodness is not None
+    assert best.result is not None
+    n, p = best.goodness.n, best.goodness.p
+    if p < 2 or n <= p or not best.r2 < 1:
+        return False
+    ratio = (best.r2 / (p - 1)) / ((1 - best.r2) / (n - p))
+    places = 1 if best.result.curve.linear else n
+    return bool(fdtrc(p - 1, n - p, max(ratio, 0.0)) * len(found.fitted) * places > CHANCE)
+
+
+def _trends(best: "Row") -> str:
+    """What the residuals of a fit show that noise does not; nothing where all is well."""
+    assert best.result is not None
+    assert best.goodness is not None
+    checks, told = best.result.residual_checks, []
+    if checks.runs[0] < FAILS and checks.changes[0] < checks.expected_changes[0]:
+        told.append(
+            f"change sign {checks.changes[0]:.0f} times, where noise does about {checks.expected_changes[0]:.0f}"
+        )
+    elif checks.autocorrelation[0] < FAILS and checks.correlation[0] > 0:
+        told.append(f"resemble their neighbours (correlation {checks.correlation[0]:.2f})")
+    if best.result.absolute_sigma and best.goodness.dof > 0:
+        from scipy.special import chdtrc
+
+        if chdtrc(best.goodness.dof, best.goodness.chi2) < FAILS:
+            told.append(f"are larger than sigma says (reduced chi-square {best.goodness.reduced_chi2:.3g})")
+    return " and ".join(told)
+
+
+def _points_alone(row: "Row") -> int:
+    """How many points a fit meets because nothing else does what it is there: those of leverage about 1.
+
+    The leverage of a point, the diagonal of J (J'J)**-1 J', is how far the curve follows when the point moves by 1.
+    """
+    found = row.result
+    assert found is not None
+    assert row.goodness is not None
+    if row.goodness.dof <= 0:
+        return 0  # which is told in another way
+    params = found.curve.params.detach()
+    jac = jacobian(lambda values: found.curve.evaluate(found.t, values), params)[:, found.curve.demands.free]
+    jac = jac if found.points.sigma is None else jac / found.points.sigma.unsqueeze(-1)
+    size = jac.abs().amax(dim=0)
+    if not torch.isfinite(jac).all() or not (size > 0).any():
+        return 0
+    jac = jac[:, size > 0] / size[size > 0]
+    left, values, _ = torch.linalg.svd(jac / jac.norm(dim=0), full_matrices=False)
+    determined = left[:, values > 1e-10 * values[0]]
+    return int((determined.square().sum(dim=-1) > ALONE).sum())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names in a sentence."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
