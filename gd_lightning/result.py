@@ -29,7 +29,7 @@ from gd_lightning.points import Points, Predictors, as_numbers
 from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
-from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, typical_sigma, uncertainty
+from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, Bands, Uncertainty, typical_sigma, uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -209,12 +209,25 @@ class FitResult:
         """Correlation of the parameters, likewise; nan where one has no finite error above 0."""
         return torch.from_numpy(self.uncertainty.correlation)
 
-    def intervals(self, level: float = LEVEL) -> dict[str, tuple[Any, Any]]:
+    def intervals(self, level: float = LEVEL, kind: str = "t") -> dict[str, tuple[Any, Any]]:
         """Name -> lower and upper end of the interval that holds the true value with a chance of `level`.
 
-        They are symmetric, by Student's t distribution, or by the normal one with an absolute sigma; of several series
-        tensors `(*batch)`.
+        Of several series they are tensors `(*batch)`.
+
+        Args:
+            level: chance, between 0 and 1.
+            kind: "t", symmetric ones by Student's t distribution, or by the normal one with an absolute sigma;
+                "profile", of the likelihood, as `profile` has them; or "bootstrap", as `bootstrap` has them.
+
+        Raises:
+            InputError: no such level or kind, or one that these data or this loss do not allow.
         """
+        if kind not in KINDS_OF_INTERVALS:
+            raise InputError(f"kind: given {kind!r}; {suggest(str(kind), KINDS_OF_INTERVALS)}")
+        if kind == "profile":
+            return self.profile(level).intervals
+        if kind == "bootstrap":
+            return self.bootstrap().intervals(level)
         low, high = map(self._by_name, self.uncertainty.intervals(level))
         return {name: (low[name], high[name]) for name in low}
 

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from gd_lightning import fit
+from gd_lightning import InputError, fit
 from gd_lightning.report import report
 
 
@@ -68,3 +68,13 @@ def test_plot_shows_data_prediction_and_start(result):
     labels = [collection.get_label() for collection in figure.axes[0].collections]
     assert labels == ["data", "prediction at the start", "prediction"]
     assert "after 10 steps: RMSE 18.04" in figure.axes[0].get_title()
+
+
+def test_intervals_of_three_kinds():
+    result = fit("a*exp(-t/tau) + c", range(8), [3.9, 3.4, 2.6, 2.5, 2.0, 1.9, 1.6, 1.5])
+    assert result.intervals(0.8, "profile") == result.profile(0.8).intervals
+    assert result.intervals(0.8, "bootstrap") == result.bootstrap().intervals(0.8)
+    assert result.intervals(0.8, "t") == result.intervals(0.8)
+    assert len({tuple(result.intervals(0.8, kind)["tau"]) for kind in ("t", "profile", "bootstrap")}) == 3
+    with pytest.raises(InputError, match=r"kind: given 'profil'; did you mean 'profile'\?"):
+        result.intervals(0.8, "profil")
