@@ -277,13 +277,15 @@ def decay_times(t: Tensor, count: int) -> Axis:
 
 
 def exponential_decay(t: Tensor, y: Tensor) -> list[float]:
-    """Decay times."""
+    """Decay times, and slow growth away from the offset, by their rates 1/tau: through 0 lies a straight line."""
+    unit, low, high = 1e-2 / span(t), math.asinh(-1000.0), math.asinh(50000.0)
+    rates = Axis(even(low, high, 120).coordinates, (high - low) / 119, lambda x: unit * torch.sinh(x))
 
-    def columns(t: Tensor, tau: Tensor) -> list[Tensor]:
-        return [torch.exp(-t / tau), torch.ones_like(t)]
+    def columns(t: Tensor, rate: Tensor) -> list[Tensor]:
+        return [torch.exp(-rate * t), torch.ones_like(t)]
 
-    tau, amplitude, offset = best(t, y, columns, decay_times(t, 100))
-    return finite(amplitude, tau, offset)
+    rate, amplitude, offset = best(t, y, columns, rates)
+    return finite(amplitude, 1 / rate, offset)
 
 
 def double_exponential(t: Tensor, y: Tensor) -> list[float]:
