@@ -18,7 +18,7 @@ from gd_lightning.fitting import check_seed, whole_number
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
 from gd_lightning.residuals import Array, Residuals
-from gd_lightning.uncertainty import LEVEL, check_level
+from gd_lightning.uncertainty import LEVEL, UNDETERMINED, check_level, uncertainty
 
 __all__ = ["KINDS", "Bootstrap", "bootstrap"]
 
@@ -39,6 +39,7 @@ class Bootstrap:
         estimate: the parameters at the minimum, `(*batch, P)`, about which they scatter.
         samples: the refitted parameters, `(draws, *batch, P)`; nan where a refit did not arrive.
         failed: how many refits did not arrive: a number, or a tensor `(*batch)`.
+        undetermined: which parameters the data leave open, `(*batch, P)`: no draw moves them, and they may be anything.
     """
 
     names: tuple[str, ...]
@@ -46,19 +47,26 @@ class Bootstrap:
     estimate: Tensor
     samples: Tensor
     failed: Any
+    undetermined: Tensor
     curve: Curve
     points: Points
     loss_function: Loss
 
     @cached_property
     def covariance(self) -> Tensor:
-        """Covariance of the samples that arrived, `(*batch, P, P)`; nan where fewer than two did."""
+        """Covariance of the samples that arrived, `(*batch, P, P)`; nan where fewer than two did.
+
+        An undetermined parameter has inf, and nan beside it.
+        """
         arrived = torch.isfinite(self.samples).all(dim=-1, keepdim=True)
         count = arrived.sum(dim=0)
         mean = torch.where(arrived, self.samples, 0.0).sum(dim=0) / count
         off = torch.where(arrived, self.samples - mean, 0.0).movedim(0, -1)
         covariance = off @ off.mT / (count - 1).unsqueeze(-1)
-        return torch.where((count > 1).unsqueeze(-1), covariance, torch.nan)
+        covariance = torch.where((count > 1).unsqueeze(-1), covariance, torch.nan)
+        open_ = self.undetermined
+        covariance = torch.where(open_.unsqueeze(-1) | open_.unsqueeze(-2), torch.nan, covariance)
+        return torch.where(torch.diag_embed(open_), torch.inf, covariance)
 
     @cached_property
     def standard_errors(self) -> dict[str, Any]:
@@ -82,7 +90,10 @@ class Bootstrap:
             raise InputError(f"kind: given {kind!r}; {suggest(str(kind), INTERVALS)}")
         ends = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
         shares = [end.expand_as(self.estimate) for end in ends] if kind == "percentile" else self._corrected(ends)
-        low, high = (self._by_name(self._quantile(share)) for share in shares)
+        low, high = (
+            self._by_name(torch.where(self.undetermined, end, self._quantile(share)))
+            for end, share in zip((-torch.inf, torch.inf), shares, strict=True)
+        )
         return {name: (low[name], high[name]) for name in self.names}
 
     def _by_name(self, values: Tensor) -> dict[str, Any]:
@@ -200,6 +211,7 @@ def bootstrap(
         estimate=estimate,
         samples=torch.where(arrived.unsqueeze(-1), torch.cat(samples), torch.nan),
         failed=failed if points.batch else int(failed),
+        undetermined=torch.from_numpy(uncertainty(curve, points, loss_function).kinds == UNDETERMINED),
         curve=curve,
         points=points,
         loss_function=loss_function,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning import functions as families
-from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, comparison_text
+from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, comparison_text
 from gd_lightning.convergence import AT_BOUND, CONVERGED, DIVERGED, STEP_LIMIT
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
@@ -37,7 +37,6 @@ EXACT = 1e-12  # residuals that are smaller beside the data are rounding, and no
 SAME = 1e-6  # of the range of the data: curves that are no further apart are one
 FEW_STEPS = 200  # a fit that takes more creeps along a valley in which its loss hardly changes
 MORE_STEPS = 1000  # of one that may matter
-NO_SUPPORT = 10.0  # a criterion that much higher has none (the same)
 DRAWN = 4  # curves that can be told apart in a picture
 # beyond it, one share of a mixture is negative, and the peak follows noise with side lobes of its own
 WITHIN: dict[Function, dict[str, Any]] = {families.pseudo_voigt: {"fraction": {"min": 0.0, "max": 1.0}}}
@@ -82,6 +81,11 @@ class Row:
     def fitted(self) -> bool:
         """Whether there is a fit."""
         return self.goodness is not None
+
+    @property
+    def tells(self) -> bool:
+        """Whether there are points left that could have told the fit wrong."""
+        return self.goodness is not None and self.goodness.dof > 0
 
     @property
     def r2(self) -> float:
@@ -163,7 +167,7 @@ class Comparison:
         """
         if self.by in SCORES:
             return [row for row in self.fitted if row.function in self.near]
-        return [row for row in self.fitted if row.difference < NEAR]
+        return [row for row in self.fitted if row is self.best or (row.tells and abs(row.difference) < NEAR)]
 
     @property
     def same(self) -> list[list[str]]:
@@ -242,9 +246,9 @@ def compare(
 
         AICc = n log(chi2/n) + 2 p + 2 p (p + 1) / (n - p - 1) + constant
 
-    estimates how far each is from the truth. Here p counts every free parameter, also one that the data leave open,
-    which `FitResult.goodness` leaves out: it was free to follow the noise, and a function does not become simpler by
-    being pressed into the shape of another.
+    estimates how far each is from the truth. Here p counts every free parameter, also one that the data leave open: it
+    was free to follow the noise, and a function does not become simpler by being pressed into the shape of another. The
+    variance of the noise, which is the same for all of them, is not counted, as in statsmodels.
 
     A function that cannot be fitted stands last with the reason; it raises nothing.
 
@@ -439,17 +443,18 @@ def _finished(row: Row, attempt: _Attempt, rows: Sequence[Row], points: Points) 
 
 
 def _weights(points: Points, parts: Sequence[Tensor]) -> Array:
-    """1/sigma**2 of the points kept out, in their order."""
+    """Proportional to 1/sigma**2, the largest 1, of the points kept out, in their order."""
     kept_out = torch.cat(list(parts))
     if points.sigma is None:
         return np.ones(len(kept_out))
-    weights: Array = points.sigma[kept_out].double().numpy() ** -2.0
+    sigma = points.sigma[kept_out].double()
+    weights: Array = ((sigma.min() / sigma) ** 2).numpy()
     return weights
 
 
 def _mean(points: Points) -> Tensor:
     """The (weighted) mean of the data."""
-    weights = torch.ones_like(points.targets) if points.sigma is None else points.sigma**-2.0
+    weights = torch.ones_like(points.targets) if points.sigma is None else (points.sigma.min() / points.sigma) ** 2
     return (weights * points.targets).sum() / weights.sum()
 
 
@@ -493,7 +498,7 @@ def _order(row: Row, by: str, points: Points) -> tuple[Any, ...]:
     assert row.goodness is not None
     value = _ranking(row, by, points)
     follows = _ranking(row, "aic", points) if value == math.inf else 0.0
-    return (0, by in CRITERIA and row.goodness.dof <= 0, value, follows, row.p)
+    return (0, by in CRITERIA and not row.tells, value, follows, row.p)
 
 
 def _with_differences(rows: list[Row], baseline: Row, by: str, points: Points) -> tuple[list[Row], Row]:
@@ -511,8 +516,7 @@ def _with_differences(rows: list[Row], baseline: Row, by: str, points: Points) -
     baseline = replace(baseline, difference=behind(baseline))
     if by in CRITERIA and math.isfinite(first):
         # those that meet every point as they have as many parameters tell nothing
-        tells = [row.goodness is not None and row.goodness.dof > 0 for row in told]
-        support = [math.exp(-row.difference / 2) if there else 0.0 for row, there in zip(told, tells, strict=True)]
+        support = [math.exp(-row.difference / 2) if row.tells else 0.0 for row in told]
         shared = {row.function: len(group) for group in _same_curves(told) for row in group}
         each = [value / shared[row.function] for value, row in zip(support, told, strict=True)]
         if sum(each) > 0:

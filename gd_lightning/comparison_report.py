@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from gd_lightning.comparison import Comparison, Row
-from gd_lightning.comparison_table import CRITERIA, cells, comparison_markdown, header, reasons
+from gd_lightning.comparison_table import CRITERIA, cells, comparison_markdown, header, reasons, short_names, spelled
 from gd_lightning.plots import png
 
 __all__ = ["card", "comparison_report", "write_run"]
@@ -26,11 +26,12 @@ def comparison_report(found: Comparison) -> RenderableType:
     for i, name in enumerate(names):
         at_an_end = i in (0, len(names) - 1)
         table.add_column(name, justify="left" if at_an_end else "right", no_wrap=True)
-    near = found.indistinguishable
-    for row in (*found.rows, found.baseline):
+    near, rows = found.indistinguishable, [*found.rows, found.baseline]
+    named = short_names(row.function for row in rows)
+    for row in rows:
         style = "bold" if row in near else None if row.fitted else "dim"
-        table.add_row(*(Text(cell) for cell in cells(row.told(), found.by)), style=style)
-    return Group(table, "", *(Text(line) for line in (*reasons(found.to_dict()), *found.sentences)))
+        table.add_row(*(Text(cell) for cell in cells(row.told(), found.by, named[row.function])), style=style)
+    return Group(table, "", *map(Text, (*spelled(named), *reasons(found.to_dict()), *found.sentences)))
 
 
 def card(found: Comparison, command: str) -> str:

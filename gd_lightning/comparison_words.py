@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, four_digits, tenths
-from gd_lightning.convergence import STEP_LIMIT
+from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, four_digits, tenths
+from gd_lightning.convergence import STEP_LIMIT, STUCK
 from gd_lightning.least_squares import jacobian
 from gd_lightning.residual_checks import FAILS
 
@@ -18,6 +18,7 @@ __all__ = ["sentences"]
 
 ALONE = 0.99  # a leverage above which a point decides alone what the curve is there, and tests nothing
 CHANCE = 0.05  # that noise alone shows as much
+MANY = 6  # functions in a list
 LITTLE = 0.5  # a share of the variation, below which more is left than explained
 
 
@@ -29,6 +30,7 @@ def sentences(found: "Comparison") -> list[str]:
         *_about_the_count(found),
         *_about_the_first(found),
         *_about_the_same_curve(found),
+        *_about_those_on_their_way(found),
         *_about_the_fit(found, found.best),
     ]
 
@@ -52,6 +54,9 @@ def _about_the_count(found: "Comparison") -> list[str]:
             f"{_listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
             "that tells nothing."
         )
+    sigma = found.points.sigma
+    if sigma is not None and bool((sigma != sigma[0]).any()):
+        lines.append(f"RMSE counts all points alike; R2 and {found.measure} weigh them by 1/sigma**2.")
     return lines
 
 
@@ -62,8 +67,9 @@ def _about_the_first(found: "Comparison") -> list[str]:
     if len(near) > 1:
         why = f"{found.measure} differs by less than {NEAR:g}"
         if found.by in SCORES:
-            why = "their errors at points kept out differ by less than chance makes them"
-        return [f"{_listed(near)} are indistinguishable on these data ({why})."]
+            why = "mean squared errors at points kept out within two standard errors of their difference to the first"
+        who = _listed(near) if len(near) <= MANY else f"{near[0]} and {len(near) - 1} others"
+        return [f"{who} are indistinguishable on these data ({why})."]
     if not others:
         return []
     second = others[0]
@@ -74,13 +80,30 @@ def _about_the_first(found: "Comparison") -> list[str]:
         apart = (
             f"{found.measure} {four_digits(found.best.score)}, against {four_digits(second.score)} of {second.function}"
         )
-    weight = "" if found.best.weight is None else f"; weight {found.best.weight:.2f}"
+    weight = "" if found.best.weight is None else f"; weight {found.best.weight:.3f}"
     return [f"{found.best.function} describes the data best of them ({apart}{weight})."]
 
 
 def _about_the_same_curve(found: "Comparison") -> list[str]:
     groups = [group for group in found.same if len(group) > 1]
     return [f"{_listed(group)} draw the same curve: no data of this kind tell them apart." for group in groups]
+
+
+def _about_those_on_their_way(found: "Comparison") -> list[str]:
+    """Those that matter and may be better than they stand here."""
+    late = [
+        row.function for row in found.fitted[1:] if row.status in (STEP_LIMIT, STUCK) and not _far_behind(found, row)
+    ]
+    if not late:
+        return []
+    who, may = _listed(late[:MANY]), "it" if len(late) == 1 else "they"
+    return [
+        f"{who} ended before the loss was least: {may} may be better than {may} stand{'s' * (len(late) == 1)} here."
+    ]
+
+
+def _far_behind(found: "Comparison", row: "Row") -> bool:
+    return found.by in CRITERIA and row.difference >= NO_SUPPORT
 
 
 def _about_the_fit(found: "Comparison", best: "Row") -> list[str]:

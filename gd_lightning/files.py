@@ -3,11 +3,33 @@
 import os
 from pathlib import Path
 
+from gd_lightning.errors import InputError
+
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Write a text, or bytes, beside its target and rename it, so that the target is never half written."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content.encode() if isinstance(content, str) else content)
-    os.replace(part, path)
+def write_whole(path: str | Path, content: str | bytes) -> None:
+    """Write a text, or bytes, beside its target and rename it, so that the target is never half written.
+
+    A link stays, and what it leads to is written; a device or a pipe is written to as it is.
+
+    Raises:
+        InputError: the path names no file, or a folder.
+        OSError: it cannot be written; what was there is whole.
+    """
+    content = content.encode() if isinstance(content, str) else content
+    target = Path(os.path.realpath(path))
+    if str(path) == "" or target.is_dir():
+        raise InputError(f"given {str(path)!r} to write to, expected the name of a file")
+    if not target.parent.is_dir():
+        raise InputError(f"given {str(path)!r} to write to, and there is no folder {str(target.parent)!r}")
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return
+    part = target.with_name(target.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

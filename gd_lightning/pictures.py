@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from gd_lightning.comparison_table import NEAR, short
+from gd_lightning.comparison_table import NEAR, short_names
 from gd_lightning.curve import Curve
 from gd_lightning.drawing import Line
 from gd_lightning.errors import InputError
@@ -236,10 +236,11 @@ def comparison_picture(found: "Comparison", best: int) -> Figure:
             for row, fit in zip(shown, fits, strict=True)
         ]
     by_score = found.folds is not None
+    named = short_names(row.function for row in found.rows)
     return comparison_figure(
         panel,
         lines,
-        [short(row.function) for row in rows],
+        [named[row.function] for row in rows],
         [math.nan if row.score is None else row.score for row in rows]
         if by_score
         else [row.difference for row in rows],

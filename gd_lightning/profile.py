@@ -473,4 +473,7 @@ def profile(
         return torch.from_numpy(numbers.copy()).reshape(batch) if batch else float(numbers[0])
 
     intervals = {name: (shaped(sides[0][:, i]), shaped(sides[1][:, i])) for i, name in enumerate(curve.names)}
-    return Profile(tuple(curve.names), level, intervals, search.messages(), search)
+    tied = [curve.names[i] for i in curve.demands.ties]
+    why = "has no profile of its own" if len(tied) == 1 else "have no profiles of their own"
+    messages = [f"{', '.join(tied)}, tied to others, {why}; kind t has an interval"] if tied else []
+    return Profile(tuple(curve.names), level, intervals, [*search.messages(), *messages], search)

@@ -62,7 +62,8 @@ def run(args: Sequence[str]) -> int:
             raise InputError(f"--format: given {given.format!r}; {suggest(given.format, FORMATS)}")
         path = find(given.RUN)
         content, found = read(path)
-        text = content if given.format == "json" else rendering(given.format, path.name == COMPARISON)(found)
+        made = None if given.format == "json" else rendering(given.format, path.name == COMPARISON)
+        text = content if made is None else printable(rendered(made, found, path))
         if given.RUN is None and given.format == "text":
             text += f"\nRun folder: {path.parent}"
         print(text.removesuffix("\n"), flush=True)
@@ -93,6 +94,24 @@ def rendering(form: str, several: bool) -> Callable[[dict[str, Any]], str]:
     from gd_lightning.report_formats import latex, markdown
 
     return markdown if form == "md" else latex
+
+
+def rendered(made: Callable[[dict[str, Any]], str], found: dict[str, Any], path: Path) -> str:
+    """The text of a file's content.
+
+    Raises:
+        InputError: the content is not what it has to be, as someone changed it.
+    """
+    try:
+        return made(found)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path} does not hold what a run writes ({told}); make the run again") from None
+
+
+def printable(text: str) -> str:
+    """The text without letters that would move a terminal's cursor, or that no encoding has."""
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def find(given: Path | None) -> Path:

@@ -312,3 +312,27 @@ def test_stacked_series():
         expected, covariance = curve_fit(gaussian, t[:n], y[:n], [2.0, 4.5, 1.2])
         np.testing.assert_allclose(found.estimate[i], expected, rtol=1e-5)
         np.testing.assert_allclose(found.covariance[i].diagonal().sqrt(), np.sqrt(np.diag(covariance)), rtol=0.4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [(), (2,)])
+def test_what_the_data_leave_open_may_be_anything(kind, batch):
+    """a + b + c*t: only the sum of a and b is determined, and c is that of a straight line."""
+    t, y = noisy_line(batch=batch)
+    curve, points = fitted("a + b + c*t", t, y, [1.0, 1.0, 1.0])
+    drawn = bootstrap(curve, points, draws=200, kind=kind)
+    line = bootstrap(*fitted("b + c*t", t, y, [1.0, 1.0]), draws=200, kind=kind)
+    for ends in ("percentile", "bca"):
+        intervals = drawn.intervals(0.9, ends)
+        for name in ("a", "b"):
+            low, high = (torch.as_tensor(end) for end in intervals[name])
+            assert low.eq(-torch.inf).all()
+            assert high.eq(torch.inf).all()
+        assert torch.isfinite(torch.as_tensor(intervals["c"])).all() if not batch else True
+    errors = {name: torch.as_tensor(error) for name, error in drawn.standard_errors.items()}
+    assert errors["a"].eq(torch.inf).all()
+    assert errors["b"].eq(torch.inf).all()
+    if kind == "cases":  # the draws do not depend on the number of parameters
+        torch.testing.assert_close(errors["c"], torch.as_tensor(line.standard_errors["c"]), rtol=1e-5, atol=0)
+    assert drawn.covariance[..., 0, 1].isnan().all()
+    assert drawn.covariance[..., 2, 2].isfinite().all()
