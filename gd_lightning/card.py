@@ -11,6 +11,13 @@ from gd_lightning.report_words import ROWS, is_flat
 
 __all__ = ["card", "scalars", "steps_table"]
 
+GRADIENT = """\
+A curve was fitted to data by gradient descent. Each step predicts y with the present parameters, measures the loss
+({loss}), computes the loss's gradient, and moves the parameters against it, as far as the learning rate lr says."""
+TANGENT = """\
+A curve was fitted to data by the Levenberg-Marquardt method. Each step predicts y with the present parameters, computes
+the residuals and their derivatives, and moves the parameters to where these promise the least loss, within a radius in
+which they have proved true."""
 GOODNESS = ("r2", "adjusted_r2", "reduced_chi2", "aic", "aicc", "bic")
 
 
@@ -51,7 +58,9 @@ def card(result: dict[str, Any], command: str) -> str:
         result: the content of `result.json`.
         command: what was typed to make this run.
     """
-    loss = {"mse": "the mean squared error, MSE"}.get(result["loss"], result["loss"])
+    loss = result["loss"]
+    tangent = result["optimizer"] == "LevenbergMarquardt"
+    moves = TANGENT if tangent else GRADIENT.format(loss={"mse": "the mean squared error, MSE"}.get(loss, loss))
     told = [line for line in (result["guidance"] or {"sentences": []})["sentences"] if line not in result["summary"]]
     return f"""\
 ```
@@ -64,8 +73,7 @@ Made by `{command}` with seed {result["seed"]}; `gd-lightning report` tells it a
 
 ### What you are looking at
 
-A curve was fitted to data by gradient descent. Each step predicts y with the present parameters, measures the loss
-({loss}), computes the loss's gradient, and moves the parameters against it, as far as the learning rate lr says.
+{moves}
 
 - **Report**: above; the number after ± is the standard error, and an interval holds the true value with the chance that
   heads it, if the function is right. `gd-lightning report --help` has more on it.
@@ -75,6 +83,7 @@ A curve was fitted to data by gradient descent. Each step predicts y with the pr
   and `goodness/...` are the report's, for comparing runs.
 - **Images**: `prediction` shows data and prediction; its slider goes through the steps. `film_strip` shows some
   steps side by side; a click makes it larger. Grey circles are the prediction at the start. `landscape` shows the loss
-  over two parameters with the way that the descent took through it, `parameters` each parameter against step.
+  over two parameters with the way that the descent took through it, `parameters` each parameter against step, and
+  `profile`, where intervals are asked for from it, how the loss rises about each parameter.
 - **HParams**: compares runs by learning rate, steps and seed, with the RMSE that each one reached.
 """

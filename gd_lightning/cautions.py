@@ -47,8 +47,8 @@ def cautions(result: "FitResult") -> list[str]:
         for side, bound in (("lower", demand.min), ("upper", demand.max)):
             found.add(
                 at & np.isclose(values, bound, rtol=1e-6, atol=0.0),
-                f"parameter {name} is at its {side} bound {bound:g} and has no symmetric error; a profile interval "
-                "tells its other side",
+                f"parameter {name} is at its {side} bound {bound:g} and has no symmetric error; the other errors and "
+                "the bands take it as known, which profile intervals do not",
             )
         found.add(kinds[:, i] == UNDETERMINED, f"the data do not determine {name}: its error is infinite")
     dof = told.dof.reshape(-1)

@@ -47,6 +47,7 @@ class Series(LightningDataModule, ABC):
         all_points: both, in the order of the data.
         predictors: names of the independent variables.
         labels: what the plots write on the axes: the predictors, then y.
+        source: the file that was read; nothing where none was.
         series_names: names of the series, where there are several.
         facts: what a report should tell of the data, such as rows left out.
         generator: the generator, as `load` left it.
@@ -69,6 +70,7 @@ class Series(LightningDataModule, ABC):
         self.holdout_from = holdout_from
         self.predictors: tuple[str, ...] = ("t",)
         self.labels: tuple[str, ...] = ("t", "y")
+        self.source = ""
         self.series_names: tuple[str, ...] = ()
         self.facts: dict[str, Any] = {}
         self.generator = torch.Generator()
@@ -238,6 +240,7 @@ class Table(Series):
         self.time_unit = time_unit
         self.time_origin = time_origin
         self.labels = (*self.predictors, target or str(y))
+        self.source = "standard input" if path == "-" else str(path)
         self._read: tuple[Points, tuple[str, ...]] | None = None
 
     def load(self) -> Points:

@@ -90,6 +90,8 @@ def share(value: float) -> str:
     lacks = 1 - abs(value)
     if 0 <= lacks < 1e-12:
         return f"{value:.0f}"
+    if abs(value) > 99:
+        return f"{value:.3g}"
     places = 2 if lacks < 0 else max(1 - math.floor(math.log10(lacks)), 2)
     return f"{value:.{places}f}"
 

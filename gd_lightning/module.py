@@ -330,6 +330,7 @@ class CurveFit(LightningModule):
             absolute_sigma=self.absolute_sigma,
             interval_kind=self.intervals,
             level=self.level,
+            source="" if data is None else data.source,
         )
 
     def own_data(self) -> Series | None:

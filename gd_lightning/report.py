@@ -16,6 +16,7 @@ from gd_lightning.report_cells import (
     is_batch,
     level,
     parameter_rows,
+    value_heading,
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
 
@@ -50,7 +51,7 @@ def parameters(result: dict[str, Any]) -> list[str]:
     rows = parameter_rows(result)
     table = [
         ("parameter", [row.name for row in rows]),
-        ("value", beside([row.value for row in rows], [row.error for row in rows], " ")),
+        (value_heading(rows), beside([row.value for row in rows], [row.error for row in rows], " ")),
         (level(result), beside([row.low for row in rows], [row.high for row in rows], " to ")),
         ("start", [row.start for row in rows]),
     ]

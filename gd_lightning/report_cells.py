@@ -18,6 +18,7 @@ __all__ = [
     "middle",
     "parameter_rows",
     "range_of",
+    "value_heading",
 ]
 
 NO_ERROR = {"fixed": "fixed", "at bound": "at its bound", "undetermined": "undetermined"}
@@ -98,6 +99,11 @@ def ends(
         return "", ""
     found = digits(value, error or reach / 2)
     return ("", "") if found is None else found.interval(low, high)
+
+
+def value_heading(rows: Sequence[Row]) -> str:
+    """What the values are called, and what stands after ±."""
+    return "value ± std. error" if any("±" in row.error for row in rows) else "value"
 
 
 def level(result: dict[str, Any]) -> str:

@@ -21,14 +21,15 @@ LOGS = Path("lightning_logs")
 FORMATS = ("text", "json", "md", "latex")
 
 ABOUT = """\
-The number after ± is the standard error, and an interval holds the true value
-with the chance that heads it, if the function is right and the noise
-independent. A parameter is undetermined where the data say nothing of it; at
-its bound it has no symmetric error. R2 is the share of the data's variation that the curve
-explains. The reduced chi-square is about 1 where sigma is known and the
-function right; without sigma it is the variance of the residuals. AIC, AICc
-and BIC compare functions on the same data: less is better. n points less p
-free parameters leave dof degrees of freedom."""
+The number after ± is the standard error, and an interval holds the true
+value with the chance that heads it, if the function is right and the noise
+independent. A parameter is undetermined where the data say nothing of it;
+at its bound it has no symmetric error. R2 is the share of the data's
+variation that the curve explains. RMSE counts all points alike; with sigma,
+all else weighs them by 1/sigma**2. The reduced chi-square is about 1 where
+sigma is known and the function right; without sigma it is the variance of
+the residuals. AIC, AICc and BIC compare functions on the same data: less is
+better. n points less p free parameters leave dof degrees of freedom."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from gd_lightning.report import suggestion
-from gd_lightning.report_cells import columns_of_series, each_series, is_batch, level, parameter_rows
+from gd_lightning.report_cells import (
+    columns_of_series,
+    each_series,
+    flat,
+    is_batch,
+    level,
+    parameter_rows,
+    value_heading,
+)
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
 
 __all__ = ["latex", "markdown"]
@@ -50,19 +58,26 @@ def latex(result: dict[str, Any]) -> str:
     """
     columns = parameter_columns(result)
     rows = zip(*(cells for _, cells in columns), strict=True)
+    told = [title(result), *(f"{name}: {text}" for name, text in facts(result)), *warnings(result)]
     lines = [
-        f"% {' '.join(title(result).split())}",
+        *(f"% {' '.join(line.split())}" for line in told),
         rf"\begin{{tabular}}{{{'l' * len(columns)}}}",
         r"\toprule",
         rf"{' & '.join(escaped(heading) for heading, _ in columns)} \\",
         r"\midrule",
         *(rf"{' & '.join([escaped(row[0]), *map(math, row[1:])])} \\" for row in rows),
         r"\midrule",
-        *(rf"\multicolumn{{{len(columns)}}}{{l}}{{{math(line)}}} \\" for line in measures(result)),
+        *(rf"\multicolumn{{{len(columns)}}}{{l}}{{{math(line)}}} \\" for line in [*measures(result), *ended(result)]),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     return "\n".join(lines)
+
+
+def ended(result: dict[str, Any]) -> list[str]:
+    """The status, where a table of numbers would pass for one of a fit that has arrived."""
+    found = set(flat(result["status"])) - {"converged"}
+    return [f"status: {', '.join(sorted(found))}"] if found else []
 
 
 def parameter_columns(result: dict[str, Any]) -> Columns:
@@ -72,7 +87,7 @@ def parameter_columns(result: dict[str, Any]) -> Columns:
     rows = parameter_rows(result)
     table = [
         ("parameter", [row.name for row in rows]),
-        ("value", [row.both for row in rows]),
+        (value_heading(rows), [row.both for row in rows]),
         (level(result), [row.interval for row in rows]),
         ("start", [row.start for row in rows]),
     ]
@@ -114,5 +129,5 @@ def math(text: str) -> str:
 
 def formula(text: str) -> str:
     """A number, a value with its error, or an interval."""
-    text = text.replace("±", r"\pm").replace("to", r"\text{ to }")
+    text = text.replace("±", r"\pm").replace(" to ", r" \mbox{ to } ")
     return "$" + re.sub(r"e([+-]\d+)", lambda found: rf" \times 10^{{{int(found[1])}}}", text) + "$"

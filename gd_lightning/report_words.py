@@ -11,6 +11,7 @@ __all__ = ["ROWS", "correlations", "facts", "is_flat", "measures", "title", "war
 ROWS = 20  # steps that a table shows one by one
 STRONG = 0.9  # a correlation of which two parameters can hardly be told apart
 PAIRS = 6
+SIZES = ("n", "p", "dof")
 CRITERIA = (("AIC", "aic"), ("AICc", "aicc"), ("BIC", "bic"))
 STARTS = {
     "given": "a given start",
@@ -38,6 +39,10 @@ def data(result: dict[str, Any]) -> str:
     found = result.get("data", {})
     parts = [f"{count(result)} series"] if is_batch(result) else []
     parts += [plural(found["points"], "point")] if "points" in found else []
+    if result.get("source"):
+        parts[-1:] = [f"{part} of {result['source']}" for part in parts[-1:]]
+    if (labels := result.get("labels", [])) and labels != ["t", "y"]:
+        parts.append(f"{labels[-1]} against {' and '.join(labels[:-1])}")
     if "sigma" in result:
         parts.append(f"{result['sigma']} sigma" if result["sigma"] else "no sigma")
     lines = [", ".join(parts)]
@@ -94,6 +99,10 @@ def measures(result: dict[str, Any]) -> list[str]:
             lines.append(f"R2 {share(median(r2))} in the median ({share(min(r2))} to {share(max(r2))})")
         if flat(found.get("reduced_chi2")):
             lines.append(f"Reduced chi-square {median_and_range(found['reduced_chi2'], 4)}")
+        told = [f"{name} {median(flat(found[key])):.2f}" for name, key in CRITERIA if flat(found.get(key))]
+        sizes = [f"{name} = {range_or_one(found[name])}" for name in SIZES if name in found]
+        if told:
+            lines.append(f"{', '.join(told)} in the median; {', '.join(sizes)}")
         return lines
     first = [f"RMSE {number(result['rmse'])}"]
     r2, adjusted, reduced = (found.get(name) for name in ("r2", "adjusted_r2", "reduced_chi2"))
@@ -101,7 +110,9 @@ def measures(result: dict[str, Any]) -> list[str]:
         first.append(f"R2 {share(r2)}" + (f" (adjusted {share(adjusted)})" if adjusted is not None else ""))
     first += [f"reduced chi-square {number(reduced, 4)}"] if reduced is not None else []
     second = [f"{name} {found[key]:.2f}" for name, key in CRITERIA if found.get(key) is not None]
-    third = [f"{name} = {found[name]}" for name in ("n", "p", "dof") if name in found]
+    if found.get("aic") is not None and "n" in found and found["n"] <= found["p"] + 1:
+        second.append("AICc infinite with so few points")
+    third = [f"{name} = {found[name]}" for name in SIZES if name in found]
     return [", ".join(first), "; ".join(", ".join(part) for part in (second, third) if part)]
 
 
@@ -129,6 +140,12 @@ def median_and_range(values: Any, digits: int) -> str:
     """The median with the range after it."""
     found = flat(values)
     return f"{number(median(found), digits)} in the median ({range_of(found, digits)})" if found else number(None)
+
+
+def range_or_one(values: Any) -> str:
+    """The number that all series have, or the least and the largest."""
+    found = flat(values)
+    return str(found[0]) if len(set(found)) == 1 else range_of(found, 6)
 
 
 def plural(number: int, what: str) -> str:

@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 
 FAILS = 0.01  # a chance below which noise alone is no explanation
 SPURIOUS = 0.03  # share of good fits of few points that fail, for parameters make neighbours differ; measured
+FAR = 3.0  # standard deviations, beyond which a residual is an outlier rather than noise of another kind
 LONG_TAIL = (
     2 / 3
 )  # normality's statistic exceeds its limit with about the chance to this power; measured for n 20 to 300
@@ -69,14 +70,14 @@ class ResidualChecks(NamedTuple):
         return f"the residuals change sign {changes:.0f} times, where noise does about {expected:.0f}: {why}"
 
     def _of_normality(self, i: int) -> str:
-        return (
-            f"the residuals are not normal, the largest is {self.largest[i]:.1f} standard deviations; a robust loss "
-            "and bootstrap intervals rely on that less"
-        )
+        far = self.largest[i] > FAR
+        what = f"the largest is {self.largest[i]:.1f} standard deviations" if far else "though none lies far out"
+        less = "a robust loss and bootstrap intervals rely" if far else "bootstrap intervals rely"
+        return f"the residuals are not normal, {what}; {less} on that less"
 
     def _of_autocorrelation(self, i: int) -> str:
         correlation = self.correlation[i]
-        why = "the errors are told too small" if correlation > 0 else "they swing from point to point"
+        why = "the standard errors are too small" if correlation > 0 else "they swing from point to point"
         return f"neighbouring residuals have the correlation {correlation:.2f}: {why}"
 
     def _about(self, names: Sequence[str], check: str, p_values: Array, of: Callable[[int], str]) -> str:

@@ -88,6 +88,7 @@ class FitResult:
             if false, only the relative magnitudes of sigma matter: the covariance is scaled by the reduced chi-square.
         interval_kind: which intervals the report shows: "t", "profile" or "bootstrap".
         level: chance that each of them holds the true value.
+        source: the file that the points were read from; nothing where they were not.
         allowed: how many steps the same command would let another update rule take; any number unless given.
         undo: options and values of the command that another update rule does not take, such as `--model.scheduler` and
             `null`; none where there was no command.
@@ -118,6 +119,7 @@ class FitResult:
     absolute_sigma: bool = False
     interval_kind: str = "t"
     level: float = LEVEL
+    source: str = ""
     allowed: int | None = None
     undo: tuple[str, ...] | None = None
 
@@ -140,6 +142,7 @@ class FitResult:
         absolute_sigma: bool = False,
         interval_kind: str = "t",
         level: float = LEVEL,
+        source: str = "",
     ) -> "FitResult":
         """Read the result off a descent as it stands."""
         curve = descent.curve
@@ -170,6 +173,7 @@ class FitResult:
             absolute_sigma=bool(absolute_sigma),
             interval_kind=interval_kind,
             level=level,
+            source=source,
         )
 
     @cached_property
@@ -470,6 +474,8 @@ class FitResult:
             if self.guidance is None
             else {**plain(self.guidance.to_dict()), "sentences": self.guidance.sentences()},
             "seed": self.seed,
+            "source": self.source,
+            "labels": list(self.labels),
             "data": {**self.facts, **({"series": list(self.series)} if self.series else {})},
             "versions": versions(),
         }

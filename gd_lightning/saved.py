@@ -88,6 +88,7 @@ def _state(result: "FitResult") -> dict[str, Any]:
         "absolute_sigma": result.absolute_sigma,
         "interval_kind": result.interval_kind,
         "level": result.level,
+        "source": result.source,
     }
 
 
@@ -314,6 +315,7 @@ def _read_1(file: _Reader, function: Function | None) -> "FitResult":
         absolute_sigma=file.get("absolute_sigma", bool, "true or false"),
         interval_kind=file.text("interval_kind"),
         level=check_level(file.number("level", file.content.get("level"))),
+        source=str(file.content.get("source") or ""),  # which the first files of this schema lack
     )
 
 

@@ -51,10 +51,8 @@ def test_fixed_and_tied_parameters_are_no_reason():
 @pytest.mark.parametrize(("key", "value", "side"), [("max", 1.2, "upper"), ("min", 2.0, "lower")])
 def test_a_bound(key, value, side):
     demanded = {"a": {key: value}}
-    tells = (
-        f"arameter a is at its {side} bound {value:g} and has no symmetric error; a profile interval tells its other "
-    )
-    tells += "side."
+    tells = f"arameter a is at its {side} bound {value:g} and has no symmetric error; the other errors and the bands "
+    tells += "take it as known, which profile intervals do not."
     assert sentences(fit("a*t + b", T, Y, parameters=demanded)) == [f"P{tells}"]
     together = fit("a*t + b", T, np.stack([Y, Y * (2 if key == "max" else 1), Y * (2 if key == "min" else 0.5)]))
     inside = [a <= value if key == "max" else a >= value for a in together.parameters["a"].tolist()]

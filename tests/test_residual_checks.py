@@ -117,7 +117,7 @@ def test_correlated_noise_is_told():
     assert (result.residual_checks.autocorrelation < FAILS).mean() > 0.95
     assert (result.residual_checks.runs < FAILS).mean() > 0.7
     [line] = [line for line in result.warnings if line.startswith("Autocorrelation")]
-    assert line.endswith("the errors are told too small.")
+    assert line.endswith("the standard errors are too small.")
 
 
 def test_one_outlier_among_many_series():
