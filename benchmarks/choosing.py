@@ -155,6 +155,7 @@ class Outcome(NamedTuple):
         place: of the function that made the data, from 1; 0 where it was not fitted.
         difference: its AICc minus the lowest.
         lost: whether SciPy finds a better fit of it from the true parameters.
+        bic: its BIC minus the lowest.
     """
 
     case: Case
@@ -162,6 +163,7 @@ class Outcome(NamedTuple):
     first: str
     difference: float
     lost: bool
+    bic: float
 
 
 def make(number: int, seed: int) -> Case:
@@ -188,7 +190,10 @@ def judge(number: int, seed: int, functions: Sequence[str] | None = None) -> Out
     row = found.rows[names.index(case.family)]
     place = names.index(case.family) + 1 if row.fitted else 0
     difference = row.difference if row.fitted else math.inf
-    return Outcome(case, place, names[0], difference, difference > NEAR and is_lost(case, row.rmse))
+    lost = difference > NEAR and is_lost(case, row.rmse)
+    bics = {one.function: float(one.goodness.bic) for one in found.fitted if one.goodness is not None}
+    bic = bics.get(case.family, math.inf) - min(bics.values())
+    return Outcome(case, place, names[0], difference, lost, bic)
 
 
 def is_lost(case: Case, rmse: float) -> bool:
@@ -229,6 +234,8 @@ def main(cases: int = CASES, seed: int = SEED) -> None:
     first, near = sum(one.place == 1 for one in outcomes), sum(one.difference <= NEAR for one in outcomes)
     print(f"{'all':<20} {len(outcomes):>5} {first:>6} {near:>9}")
     print(f"\nranked first {first / cases:.1%}; first or within {NEAR:g} AICc of it {near / cases:.1%}")
+    first, near = sum(one.bic == 0 for one in outcomes), sum(one.bic <= NEAR for one in outcomes)
+    print(f"by BIC: ranked first {first / cases:.1%}; first or within {NEAR:g} of it {near / cases:.1%}")
     print("\nMisses: who came first, by how much, points, noise, and whether the start is at fault")
     for number, one in enumerate(outcomes):
         if one.difference > NEAR:

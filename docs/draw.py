@@ -149,7 +149,9 @@ if __name__ == "__main__":
     (DOCS / "profile.png").write_bytes(png(uncertain().profile().plot()))
     run("peak", command="compare", **{"choosing-peak": "comparison"})
     run("stopping_distance", command="compare", **{"choosing-distance": "comparison"})
-    (DOCS / "choosing-beyond.png").write_bytes(beyond("power_law", "exponential_growth", "quadratic"))
+    (DOCS / "choosing-beyond.png").write_bytes(
+        beyond("power_law", "exponential_growth", "exponential_decay", "quadratic")
+    )
     (DOCS / "functions").mkdir(exist_ok=True)
     for family in EXAMPLES:
         (DOCS / "functions" / f"{family}.png").write_bytes(draw(family))

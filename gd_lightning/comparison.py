@@ -282,6 +282,8 @@ def compare(
         >>> [row.function for row in found.rows]
         ['exponential_growth', 'a*t**2 + c', 'linear']
     """
+    if isinstance(t, str) or (isinstance(t, list | tuple) and t and (isinstance(t[0], str) or callable(t[0]))):
+        raise InputError(f"t: given {t!r}, expected numbers; the order is compare(t, y, functions)")
     if by not in BY:
         raise InputError(f"by: given {by!r}; {suggest(str(by), BY)}")
     seed = check_seed(seed)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gd_lightning.report import wrapped
+from gd_lightning.report import printable, wrapped
 
 __all__ = [
     "CRITERIA",
@@ -51,7 +51,7 @@ def comparison_text(found: Mapping[str, Any]) -> str:
         for sentence in (*spelled(_names(found)), *reasons(found), *found["sentences"])
         for line in wrapped(sentence)
     ]
-    return "\n".join([*lines, "", *told])
+    return printable("\n".join([*lines, "", *told]))
 
 
 def comparison_markdown(found: Mapping[str, Any]) -> str:

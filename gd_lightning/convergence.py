@@ -71,6 +71,8 @@ class Tolerance(NamedTuple):
         Raises:
             InputError: there is none of a name, or it is no number of at least 0.
         """
+        if not isinstance(given, Mapping | None):
+            raise InputError(f"tolerance: given {given!r}, expected numbers by name, such as {{'loss': 1e-8}}")
         for name, value in (given or {}).items():
             if name not in cls._fields:
                 raise InputError(f"tolerance: given {name!r}; {suggest(name, cls._fields)}")

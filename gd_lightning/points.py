@@ -221,5 +221,6 @@ def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
         if name == "sigma":
             raise InputError(f"sigma: {where} is {value:g}, expected a standard deviation above 0")
         raise InputError(
-            f"{name}: {where} is {value} in {values.dtype}, expected a finite number; remove such points first"
+            f"{name}: {where} is {value} in {values.dtype}, expected a finite number; "
+            + ("give such points a finite number and sigma=inf" if points.batch else "remove such points first")
         )

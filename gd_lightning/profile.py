@@ -27,6 +27,7 @@ CLOSE = 1e-7  # how near to 1 the rise beside the threshold has to come
 NEAR = 1e-6  # standard errors that a refit may end off its minimum: its sum of squares is then off by 1e-12 of one
 NARROW = 1e-9  # beside the distance from the minimum, brackets that hold no other number that matters
 SCANS = 3  # how often the way to the ends is looked at
+HOPELESS = 10  # rounds in which no refit arrived, after which none is expected to
 CREEPING = 6  # rounds after which a profile that has not reached the threshold is taken to be flat
 FAR = 1e3  # standard errors, beyond which a refit that fails tells as little of an end as one that arrives
 FARTHEST = 1e10  # standard errors, beyond which nothing more is expected
@@ -241,7 +242,8 @@ class _Search:
             narrow = np.abs(outer - inner) <= NARROW * np.maximum(np.abs(outer - least), np.abs(inner - least))
             cliff = narrow & np.isfinite(ends.above[rows]) & ~met
             ends.end[rows[cliff]] = outer[cliff]
-            rows = rows[~(met | bound | far | narrow)]
+            hopeless = (turn >= HOPELESS) & (gone == 0) & np.isinf(ends.above[rows])
+            rows = rows[~(met | bound | far | narrow | hopeless)]
             place = self.next(ends, rows, turn)
 
     def scan(self, ends: _Ends, rows: NDArray[np.intp], reach: Array) -> NDArray[np.intp]:

@@ -20,8 +20,9 @@ from gd_lightning.report_cells import (
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
 
-__all__ = ["report", "suggestion"]
+__all__ = ["SCHEMA", "printable", "report", "suggestion", "wrapped"]
 
+SCHEMA = 1  # of result.json and of saved files, raised whenever a reader of the last one would misread a file
 WIDTH = 80  # columns of a terminal
 SERIES = 10  # series that are shown one by one
 
@@ -43,7 +44,12 @@ def report(result: dict[str, Any]) -> str:
         ],
         [line for sentence in result.get("summary", []) for line in wrapped(sentence)] + suggestion(result),
     ]
-    return "\n\n".join("\n".join(block) for block in blocks if block)
+    return printable("\n\n".join("\n".join(block) for block in blocks if block))
+
+
+def printable(text: str) -> str:
+    """The text without letters that would move a terminal's cursor, or that no encoding has."""
+    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def parameters(result: dict[str, Any]) -> list[str]:

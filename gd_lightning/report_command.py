@@ -10,12 +10,11 @@ from typing import Any, NoReturn
 
 from gd_lightning.comparison_table import comparison_markdown, comparison_text, is_comparison
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.report import report
+from gd_lightning.report import SCHEMA, printable, report
 from gd_lightning.report_cells import is_batch
 
 __all__ = ["find", "read", "run"]
 
-SCHEMA = 1  # the newest that this version knows, of either file
 FILE, COMPARISON = "result.json", "comparison.json"
 LOGS = Path("lightning_logs")
 FORMATS = ("text", "json", "md", "latex")
@@ -108,11 +107,6 @@ def rendered(made: Callable[[dict[str, Any]], str], found: dict[str, Any], path:
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         told = f"{type(error).__name__}: {error}"
         raise InputError(f"{path} does not hold what a run writes ({told}); make the run again") from None
-
-
-def printable(text: str) -> str:
-    """The text without letters that would move a terminal's cursor, or that no encoding has."""
-    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def find(given: Path | None) -> Path:

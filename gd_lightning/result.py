@@ -26,10 +26,19 @@ from gd_lightning.frames import to_pandas
 from gd_lightning.goodness import Goodness, goodness
 from gd_lightning.losses import make_loss, pooled_rmse, residual, rmse_each
 from gd_lightning.points import Points, Predictors, as_numbers
+from gd_lightning.report import SCHEMA
 from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
-from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, Bands, Uncertainty, typical_sigma, uncertainty
+from gd_lightning.uncertainty import (
+    KINDS_OF_INTERVALS,
+    LEVEL,
+    Bands,
+    Uncertainty,
+    length_of,
+    typical_sigma,
+    uncertainty,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -313,7 +322,7 @@ class FitResult:
         ]
         present = self.points.present.expand(self.targets.shape).cpu().numpy().reshape(count, length)
         order = rows[1] if len(self.curve.predictors) == 1 else None
-        return check_residuals(rows[0], present, order, np.sqrt(np.vecdot(rows[2], rows[2])))
+        return check_residuals(rows[0], present, order, length_of(rows[2]))
 
     @cached_property
     def warnings(self) -> list[str]:
@@ -437,7 +446,7 @@ class FitResult:
         """Plain text and numbers, as they stand in `result.json`."""
         kind, intervals, doubts = self._shown_intervals
         return {
-            "schema": saved.SCHEMA,
+            "schema": SCHEMA,
             "function": self.function,
             "equation": self.curve.equation,
             "parameters": plain(self.parameters),

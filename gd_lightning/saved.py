@@ -24,16 +24,16 @@ from gd_lightning.files import write_whole
 from gd_lightning.formula import Formula
 from gd_lightning.parameters import Parameter
 from gd_lightning.points import Points
+from gd_lightning.report import SCHEMA
 from gd_lightning.resolve import Function, is_family, is_import_path
 from gd_lightning.uncertainty import check_level
 
 if TYPE_CHECKING:
     from gd_lightning.result import FitResult
 
-__all__ = ["FORMAT", "SCHEMA", "load", "save"]
+__all__ = ["FORMAT", "load", "save"]
 
 FORMAT = "gd_lightning fit"
-SCHEMA = 1  # of this and of result.json, raised whenever a reader of the last one would misread a file
 
 FAMILY, FORMULA, PYTHON = "family", "formula", "python"
 NOT_FINITE = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
@@ -307,7 +307,7 @@ def _read_1(file: _Reader, function: Function | None) -> "FitResult":
         holdout_rmse=holdout_rmse,
         facts=file.get("facts", dict, "keys and values"),
         labels=file.texts("labels"),
-        series=file.texts("series"),
+        series=_series(file, points.batch),
         optimizer=file.text("optimizer"),
         lr=_lr(file),
         guidance=_guidance(file),
@@ -361,6 +361,13 @@ def _status(file: _Reader, batch: tuple[int, ...]) -> Any:
     if status.shape != batch or status.dtype.kind != "U":
         raise file.wrong("status", "a status for each series" if batch else "a status")
     return status if batch else found
+
+
+def _series(file: _Reader, batch: tuple[int, ...]) -> tuple[str, ...]:
+    names = file.texts("series")
+    if names and len(names) != math.prod(batch):
+        raise file.wrong("series", "a name for each series, or none")
+    return names
 
 
 def _lr(file: _Reader) -> Any:

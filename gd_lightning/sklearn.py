@@ -1,6 +1,7 @@
 """The estimator for scikit-learn: the same fit, with `fit(X, y)` and `predict(X)`."""
 
 import inspect
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -238,6 +239,12 @@ def choose_columns(function: Function, count: int, features: Sequence[str]) -> d
     formula, family = isinstance(function, Formula), is_pointwise(function)
     numbered = [f"x{i}" for i in range(count)] if formula else []
     for names in (features, numbered):
+        beyond = [one for one in known if names is numbered and re.fullmatch(r"x\d+", one) and one not in names]
+        if formula and beyond and set(known) & set(names):
+            raise InputError(
+                f"function: {name} has {beyond[0]}, and the columns of X are {', '.join(numbered)}; count from x0, "
+                "and call parameters otherwise"
+            )
         found = {one: i for i, one in enumerate(names) if one in (known if formula or not family else known[:1])}
         if found:
             return found

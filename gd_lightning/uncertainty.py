@@ -28,6 +28,7 @@ __all__ = [
     "Bands",
     "Uncertainty",
     "check_level",
+    "length_of",
     "quantile",
     "typical_sigma",
     "uncertainty",
@@ -126,13 +127,13 @@ class Uncertainty(NamedTuple):
     def error_of(self, slopes: Array) -> Array:
         """Standard error of something with these slopes along the axes, `(..., F)` to `(...)`."""
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
-        return np.where(self._open(slopes), np.inf, _length(slopes * np.where(np.isinf(spread), 0.0, spread)))
+        return np.where(self._open(slopes), np.inf, length_of(slopes * np.where(np.isinf(spread), 0.0, spread)))
 
     def _open(self, slopes: Array) -> NDArray[np.bool_]:
         """Whether something with these slopes changes along an axis that the data leave open."""
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
         along = np.where(np.isinf(spread), np.abs(slopes), 0.0).max(axis=-1)
-        found: NDArray[np.bool_] = along > OPEN * _length(slopes)
+        found: NDArray[np.bool_] = along > OPEN * length_of(slopes)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -212,7 +213,7 @@ class Uncertainty(NamedTuple):
                 around = around * sigma.double().cpu().numpy()
             middle = preds.double().cpu().numpy()
             confidence, prediction = q * error, q * np.sqrt(error**2 + around**2)
-        found = (error, middle - confidence, middle + confidence, middle - prediction, middle + prediction)
+            found = (error, middle - confidence, middle + confidence, middle - prediction, middle + prediction)
         return Bands(preds, *(torch.from_numpy(values).to(preds) for values in found))
 
 
@@ -222,7 +223,7 @@ def _as_lists(values: Any) -> Any:
     return values if math.isfinite(values) else str(values)
 
 
-def _length(values: Array) -> Array:
+def length_of(values: Array) -> Array:
     """Euclidean length along the last axis, of numbers whose squares may be too large or too small to hold."""
     largest = np.abs(values).max(axis=-1, keepdims=True)
     unit = np.divide(values, largest, out=np.zeros_like(values), where=(largest > 0) & np.isfinite(largest))
@@ -301,21 +302,25 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
     faintest = np.maximum(EPS * problem.size_of_targets[:, None] / np.maximum(np.abs(theta), 1.0), TINY**0.5)
     d = np.where(norms > 0, norms, np.where(held, 1.0, faintest))
     apart = 2 * free**0.5  # beyond the singular values of columns of length 1, so that held ones have axes of their own
-    rows = np.concatenate([jac / d[:, None], apart * held[..., None] * np.eye(free)], axis=1)
+    with np.errstate(all="ignore"):
+        rows = np.concatenate([jac / d[:, None], apart * held[..., None] * np.eye(free)], axis=1)
+    usable &= np.isfinite(rows).all(axis=(-2, -1))
+    rows = np.where(usable[:, None, None], rows, 0.0)
     _, s, vt = np.linalg.svd(rows, full_matrices=False)
     holds = (vt**2 * held[:, None]).sum(axis=-1) > 0.5
     largest = np.where(holds, 0.0, s).max(axis=-1, keepdims=True)
     open_ = ~holds & (s <= np.maximum(RANK * largest, TINY))
     dof = problem.points_each - (~holds & ~open_).sum(axis=-1)
     with np.errstate(all="ignore"):
-        noise = np.where(dof > 0, _length(residuals) / np.sqrt(np.maximum(dof, 1)), np.inf)
+        noise = np.where(dof > 0, length_of(residuals) / np.sqrt(np.maximum(dof, 1)), np.inf)
     factor = noise = np.ones(count) if absolute_sigma else noise
     if problem.robust:
         factor = factor_of_robust(loss_function, residuals, problem.points_each, dof)
     spread = np.divide(factor[:, None], s, out=np.zeros_like(s), where=~(holds | open_))
     spread[open_] = np.inf
     spread[~usable] = np.nan
-    faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
+    with np.errstate(all="ignore"):
+        faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
     undetermined = ((np.where(open_[..., None], np.abs(vt), 0.0).max(axis=-2) > OPEN) | faint) & ~held
     kinds = np.full((count, len(curve.names)), FIXED, dtype="<U12")
     kinds[:, problem.free] = np.where(held, AT_BOUND, np.where(undetermined, UNDETERMINED, FREE))

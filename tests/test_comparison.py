@@ -23,6 +23,8 @@ from gd_lightning.errors import InputError
 from gd_lightning.kept_out import draw_parts
 
 SUBSET = 33  # of the benchmark's cases, each family at least once
+with (ROOT / "examples" / "stopping_distance.csv").open() as file:
+    DISTANCES = list(csv.reader(file))[1:]
 RIVALS = ["cubic", "exponential_decay", "logistic", "gaussian", "sine"]  # all 22 take the benchmark minutes
 
 
@@ -291,6 +293,37 @@ def test_points_kept_out_are_predicted_by_fits_to_the_others(by, folds):
     assert found.baseline.score == pytest.approx(np.sqrt(np.mean(np.concatenate(means) ** 2)), rel=1e-9)
 
 
+def test_a_function_that_meets_every_point_is_not_among_those_that_cannot_be_told_apart():
+    found = compare([0, 1, 2], [1.0, 2.2, 2.9], ["quadratic", "a*t", "linear"], by="bic")
+    assert "quadratic" not in [row.function for row in found.indistinguishable]
+    assert found.rows[-1].function == "quadratic"
+
+
+@pytest.mark.parametrize("size", [1e100, 1e-100])
+def test_sigma_of_any_size_ranks_alike(size, data):
+    t, y = data
+    sigma = np.linspace(1, 2, len(t))
+    expected = compare(t, y, ["linear", "gaussian"], sigma=sigma, by="cv")
+    found = compare(t, y, ["linear", "gaussian"], sigma=size * sigma, by="cv")
+    assert [row.score for row in found.rows] == pytest.approx([row.score for row in expected.rows], rel=1e-6)
+
+
+def test_long_formulas_that_begin_alike_are_numbered(data):
+    alike = ["gaussian(t, a1, c1, w1) + lorentzian(t, a2, c2, w2)", "gaussian(t, a1, c1, w1) + offset + slope*t"]
+    found = compare(*data, alike)
+    lines = str(found).splitlines()
+    assert [line.split("  ")[0] for line in lines[1:3]] == ["(1) gaussian(t, a1...", "(2) gaussian(t, a1..."]
+    for i, row in enumerate(found.rows, start=1):
+        assert f"({i}) {row.function}" in lines
+
+
+def test_a_rival_that_ended_early_may_be_better_and_that_is_told():
+    t, y = (np.array(column, dtype=float) for column in zip(*DISTANCES, strict=True))
+    found = compare(t, y, ["power_law", "hill", "linear"])
+    assert {row.function: row.status for row in found.rows}["hill"] == "step limit"
+    assert "hill ended before the loss was least: it may be better than it stands here." in found.sentences
+
+
 def test_points_kept_out_weigh_by_their_sigma():
     rng = np.random.default_rng(4)
     t, sigma = np.linspace(0, 4, 30), np.where(np.arange(30) % 2, 0.1, 2.0)
@@ -378,6 +411,7 @@ def test_commas_within_formulas():
         ({"functions": ["gausian"]}, "did you mean 'gaussian'"),
         ({"functions": []}, "functions: given none"),
         ({"functions": 3}, "functions: given 3"),
+        ({"t": ["linear", "gaussian"]}, "the order is compare(t, y, functions)"),
         ({"functions": ["linear", "linear"]}, "linear is given more than once"),
         ({"functions": ["a*t +"]}, "column"),
         ({"by": "aci"}, "by: given 'aci'; did you mean 'aic'"),

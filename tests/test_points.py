@@ -182,7 +182,10 @@ def test_what_is_no_row_of_numbers_is_refused_in_one_line(arguments, message):
         ((pd.Series([1, None, 3], dtype="Int64"), Y), "t: point 2 of 3 is nan"),
         ((pl.Series([1, None, 3]), Y), "t: point 2 of 3 is nan"),
         ((T, np.ma.masked_array(Y, [0, 1, 0])), "y: point 2 of 3 is "),
-        ((T, [Y, [1, math.nan, 3]]), "y: point 2 of 3 of series 2 is nan"),
+        (
+            (T, [Y, [1, math.nan, 3]]),
+            "y: point 2 of 3 of series 2 is nan .* give such points a finite number and sigma=inf",
+        ),
         ((T, Y, 0), "sigma: point 1 of 3 is 0, expected a standard deviation above 0"),
         ((T, Y, [1, -1, 1]), "sigma: point 2 of 3 is -1"),
         ((T, Y, [1, 1, math.nan]), "sigma: point 3 of 3 is nan"),

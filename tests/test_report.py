@@ -177,6 +177,35 @@ def test_what_sigma_means():
     assert "data    25 points, absolute sigma\n" in report(absolute.to_dict())
 
 
+def test_which_data():
+    result = fit("a*speed + b", {"speed": TIMES, "dist": DECAY}, "dist").to_dict()
+    assert "data    25 points, dist against speed, no sigma\n" in report(result)
+    result["source"] = "cars.csv"
+    assert "data    25 points of cars.csv, dist against speed, no sigma\n" in report(result)
+    plane = fit("a*x1 + b*x2", {"x1": TIMES, "x2": TIMES**2}, DECAY).to_dict()
+    assert "25 points, y against x1 and x2, no sigma\n" in report(plane)
+
+
+def test_criteria_of_several_series_and_of_few_points(results):
+    several = results("twelve series")
+    told = f"AIC {np.median(several['goodness']['aic']):.2f}, AICc {np.median(several['goodness']['aicc']):.2f}, BIC "
+    assert told in report(several)
+    assert "in the median; n = 25, p = 3, dof = 22" in report(several)
+    few = fit("linear", TIMES[:3], DECAY[:3])
+    assert few.goodness.aicc == np.inf
+    assert "AICc infinite with so few points" in report(few.to_dict())
+    assert "infinite" not in report(results("one series"))
+
+
+def test_nothing_moves_the_terminal_s_cursor(results):
+    result = results("two series")
+    result["data"]["series"] = ["A\x1b[2J", "B\x07"]
+    result["equation"] = "y = \x1b]0;title\x07"
+    text = report(result)
+    assert all(letter.isprintable() or letter == "\n" for letter in text)
+    assert r"A\x1b[2J" in text
+
+
 def test_rows_left_out_and_points_kept_out(results):
     result = results("one series")
     result["data"] = {"points": 25, "rows": 40, "left out": 5, "kept out": 10}
@@ -437,6 +466,24 @@ class TestCommand:
         for length in range(0, len(content), 97):
             (here / "cut.json").write_text(content[:length])
             assert "cut.json is no whole result.json" in self.refused(capsys, "cut.json")
+
+    @pytest.mark.parametrize("form", ["text", "md", "latex"])
+    def test_a_result_that_someone_edited(self, here, capsys, results, form):
+        for change in (
+            {"intervals": "x"},
+            {"goodness": []},
+            {"standard_errors": {"a": 1e400}},
+            {"suggestion": 1.5},
+            {"initial_parameters": {"a": "one"}},
+            {"covariance": 3, "correlation": [1]},
+        ):
+            (here / "edited.json").write_text(json.dumps(results("one series") | change))
+            code, said = main(["report", "edited.json", "--format", form]), capsys.readouterr().err
+            if code:
+                assert said.count("\n") == 1
+                assert "edited.json does not hold what a run writes" in said
+        (here / "edited.json").write_text(json.dumps(results("one series") | {"intervals": "x"}))
+        assert "edited.json does not hold what a run writes" in self.refused(capsys, "edited.json", "--format", form)
 
     def test_wrong_options(self, here, capsys):
         assert "--format: given 'txt'; did you mean 'text'?" in self.refused(capsys, "--format=txt")

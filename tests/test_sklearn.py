@@ -253,6 +253,12 @@ REFUSED = {
         {},
         "function: X has 3 columns, and gaussian has one predictor",
     ),
+    "columns counted from 1": (
+        {"function": "a*x1 + b*x2 + c*x3 + d"},
+        {},
+        "the columns of X are x0, x1, x2;",
+    ),
+    "a tolerance that is a number": ({"tolerance": 3}, {}, "tolerance: given 3, expected numbers by name"),
     "a formula without columns": ({"function": "a*t + b"}, {}, "none of the columns x0 to x2"),
     "a callable of too few": (
         {"function": lambda t, z, a: a * t * z},
