@@ -325,9 +325,12 @@ def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> T
         # of the predictions, not of the residuals: beside large data a column would be lost to rounding
         column = problem.predict(moved) - preds
         columns.append(column if problem.points.sigma is None else column / problem.points.sigma)
-    matrix = torch.stack(columns, dim=-1).nan_to_num(0.0, 0.0, 0.0)
-    values[:, linear] = solve_linear(matrix, -at_zero.nan_to_num(0.0, 0.0, 0.0)).nan_to_num(0.0, 0.0, 0.0)
-    return problem.project(values)
+    matrix = torch.stack(columns, dim=-1)
+    finite = matrix.nan_to_num(0.0, 0.0, 0.0)
+    values[:, linear] = solve_linear(finite, -at_zero.nan_to_num(0.0, 0.0, 0.0)).nan_to_num(0.0, 0.0, 0.0)
+    # a descent cannot begin where the square of a derivative is not finite
+    gentle = torch.isfinite(matrix.nan_to_num(0.0).square().sum(dim=(-2, -1))).unsqueeze(-1)
+    return problem.project(values.where(gentle | ~gentle.any(), torch.nan))
 
 
 def _best(problem: _Problem, values: Tensor, count: int) -> Tensor:

@@ -168,6 +168,14 @@ def test_numbers_of_numpy_are_numbers(article):
     assert result.rmse_history == article.rmse
 
 
+@pytest.mark.parametrize("value", [0.0, 2.0, -3.5, 1e6])
+def test_data_that_do_not_vary_are_met(value):
+    """Of the starts that meet them some have a column that is multiplied with 0 and has no finite square."""
+    result = fit("a*exp(-t/tau) + c", np.linspace(0, 5, 30), np.full(30, value))
+    assert result.status in ("converged", "singular")
+    np.testing.assert_allclose(result.predict(np.linspace(0, 5, 7)), value, rtol=1e-9, atol=1e-12)
+
+
 def test_the_data_are_copied_and_may_be_read_only(article):
     y = article.y.numpy().copy()
     y.setflags(write=False)
