@@ -123,7 +123,7 @@ def test_several_series_are_fitted_as_if_each_were_alone(tmp_path, table):
     for i in range(2):
         best, _ = curve_fit(truth, table["time"][i::2], table["speed"][i::2], [3e-3, 1500, 1e-3])
         assert [values[i] for values in result["parameters"].values()] == pytest.approx(best, rel=1e-4)
-    assert "data    2 series, 60 points, no sigma" in out
+    assert "data    2 series, 60 points of my.csv, speed against time, no sigma\n" in out
     done = forked("predict", "--ckpt_path", "last", cwd=tmp_path)
     assert (done.code, done.err) == (0, "")
     with (tmp_path / "lightning_logs/version_0/predictions.csv").open() as file:
