@@ -138,7 +138,9 @@ def _plain(texts: pa.Array, decimal: str) -> pa.Array:
 
 
 def measure(column: pa.ChunkedArray, time_unit: str, origin: int | None) -> tuple[Tensor, str]:
-    """A complete column in double precision, and what to add to its label if it is one of times."""
+    """A column in double precision, nan where it lacks a value, and what to add to its label if it is one of times."""
+    if column.null_count == len(column):
+        return torch.full((len(column),), torch.nan, dtype=torch.float64), ""
     if column.type == NUMBER:
         return torch.tensor(column.to_numpy()), ""
     ticks = pc.cast(column, pa.int64())

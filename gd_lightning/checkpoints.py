@@ -8,7 +8,7 @@ import torch
 
 from gd_lightning.errors import InputError
 
-__all__ = ["LAST", "differences", "epochs_done", "find_last", "load"]
+__all__ = ["LAST", "differences", "epochs_done", "find_last", "load", "of"]
 
 LAST = "last"
 
@@ -21,6 +21,23 @@ def find_last(root: Path) -> Path | None:
         return int(number) if number.isdigit() else -1
 
     return max(root.glob("lightning_logs/version_*/checkpoints/last.ckpt"), key=version, default=None)
+
+
+def of(path: Path) -> Path:
+    """The checkpoint in the folder of a run; a file is itself.
+
+    Raises:
+        InputError: the folder has none.
+    """
+    if not path.is_dir():
+        return path
+    checkpoint = path / "checkpoints" / "last.ckpt"
+    if not checkpoint.is_file():
+        raise InputError(
+            f"ckpt_path: {path} holds no checkpoints/last.ckpt; expected 'last', or the folder of a fit such as "
+            "lightning_logs/version_0"
+        )
+    return checkpoint
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -56,7 +56,7 @@ from gd_lightning.quiet import silence
 from gd_lightning.starts import check_squares
 from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
-from gd_lightning.uncertainty import LEVEL, Bands, Uncertainty, check_level
+from gd_lightning.uncertainty import AT_BOUND, LEVEL, Bands, Uncertainty, check_level
 
 __all__ = ["CommandLine", "run"]
 
@@ -334,7 +334,7 @@ class CommandLine(LightningCLI):
     def _resolve(ckpt_path: str | None, root: str | None) -> Path | None:
         if ckpt_path == checkpoints.LAST:
             return checkpoints.find_last(Path(root or "."))
-        return Path(ckpt_path) if ckpt_path else None
+        return checkpoints.of(Path(ckpt_path)) if ckpt_path else None
 
     def _parse_ckpt_path(self) -> None:
         """In place of LightningCLI's, which lets the checkpoint override what was typed without a word."""
@@ -555,13 +555,10 @@ class CommandLine(LightningCLI):
 
     @staticmethod
     def _bring_in_the_order_of_the_data(model: CurveFit, fitted: Sequence[str], now: Sequence[str]) -> None:
-        """Series are known by their names, whatever their order in the table."""
-        if sorted(fitted) != sorted(now):
-            strange = next((name for name in now if name not in fitted), None)
-            raise InputError(
-                f"data.series: {f'{strange!r} was not fitted' if strange else 'some that were fitted are missing'}; "
-                f"expected the series {', '.join(fitted)}"
-            )
+        """Series are known by their names, whatever their order in the table, and whether it holds all of them."""
+        strange = [f"{name!r} was not fitted" for name in now if name not in fitted]
+        if strange or bool(fitted) != bool(now):
+            raise InputError(f"data.series: {[*strange, 'given none'][0]}; expected the series {', '.join(fitted)}")
         if now:
             order = [fitted.index(name) for name in now]
             model.curve.set_params(model.curve.params.detach()[order])
@@ -569,21 +566,22 @@ class CommandLine(LightningCLI):
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
         """Write predictors, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
-        check_numbers(self._in_the_precision_of_the_run(datamodule.all_points), datamodule.predictors)
+        points = self._in_the_precision_of_the_run(datamodule.all_points)
+        unknown = points.targets.isnan()
+        check_numbers(Points(points.t, points.targets.masked_fill(unknown, 0.0)), datamodule.predictors)
         assert self.checkpoint is not None
         model.load_state_dict(self.checkpoint["state_dict"])
-        fitted = tuple(model.curve.params.shape[:-1])
-        if fitted != datamodule.all_points.batch:
-            raise InputError(
-                f"data: {describe_batch(datamodule.all_points.batch)}, and {ckpt_path} was fitted to "
-                f"{describe_batch(fitted)}; expected the same number of series"
-            )
         self._bring_in_the_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
+        fitted = tuple(model.curve.params.shape[:-1])
+        if fitted != points.batch:
+            raise InputError(
+                f"data: {describe_batch(points.batch)}, and {ckpt_path} was fitted to {describe_batch(fitted)}; "
+                "expected the same number of series"
+            )
         level = check_level(self._get(self.config, "level"))
         told, remark = self._told(model, Path(ckpt_path), datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
-        sigma = None if points.sigma is None else torch.where(points.present, points.sigma, torch.nan)
-        bands = None if told is None else told.bands(model.curve, points.t, preds, level, sigma)
+        bands = None if told is None else told.bands(model.curve, points.t, preds, level, points.sigma)
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
         text = io.StringIO()
         writer = csv.writer(text)
@@ -596,6 +594,8 @@ class CommandLine(LightningCLI):
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
         print(f"Wrote {len(rows)} rows to {output}")
+        if unknown.all():
+            print(f"No data, no residuals: no row has a value of {datamodule.labels[-1]}.")
         if remark:
             print(remark)
 
@@ -618,6 +618,9 @@ class CommandLine(LightningCLI):
             return None, f"No bands: the parameters of {path} are not those of {ckpt_path}."
         if not set(np.ravel(result["status"])) <= set(ARRIVED):
             return told, "The fit has not arrived at a minimum, which bands are about: these only tell how steep it is."
+        held = [name for i, name in enumerate(told.names) if (told.kinds[..., i] == AT_BOUND).any()]
+        if held:
+            return told, f"At a bound: {', '.join(held)}, which the bands take as known to be there."
         return told, ""
 
     def _run_subcommand(self, subcommand: str) -> None:
@@ -728,15 +731,23 @@ def describe_batch(batch: tuple[int, ...]) -> str:
 
 
 def prediction_rows(points: Points, preds: Tensor, names: Sequence[str], bands: Bands | None = None) -> list[list[Any]]:
-    """One row for each point: its series, where there are several, predictors, data, prediction, residual, bands."""
+    """One row for each point: its series, where there are several, predictors, data, prediction, residual, bands.
+
+    Data that are not known, and the residuals from them, are left empty.
+    """
     columns = [column.expand_as(preds) for column in points.columns]
     told = [] if bands is None else list(bands[1:])
     values = torch.stack([*columns, points.targets, preds, preds - points.targets, *told], dim=-1).cpu()
     present = points.present.cpu()
+    data = len(columns)
+
+    def cells(row: Any) -> list[Any]:
+        return list(row) if not math.isnan(row[data]) else [*row[:data], "", row[data + 1], "", *row[data + 3 :]]
+
     if preds.dim() == 1:
-        return list(values[present].numpy())
+        return [cells(row) for row in values[present].numpy()]
     names = names or [f"series {i + 1}" for i in range(len(values))]
-    return [[name, *row] for i, name in enumerate(names) for row in values[i][present[i]].numpy()]
+    return [[name, *cells(row)] for i, name in enumerate(names) for row in values[i][present[i]].numpy()]
 
 
 def beside(checkpoint: Path) -> Path:

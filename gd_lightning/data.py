@@ -50,6 +50,7 @@ class Series(LightningDataModule, ABC):
         source: the file that was read; nothing where none was.
         series_names: names of the series, where there are several.
         facts: what a report should tell of the data, such as rows left out.
+        predicting: whether the points are to be predicted, so that data may be missing: nan there.
         generator: the generator, as `load` left it.
     """
 
@@ -73,6 +74,7 @@ class Series(LightningDataModule, ABC):
         self.source = ""
         self.series_names: tuple[str, ...] = ()
         self.facts: dict[str, Any] = {}
+        self.predicting = False
         self.generator = torch.Generator()
 
     @abstractmethod
@@ -90,9 +92,10 @@ class Series(LightningDataModule, ABC):
         return self.points.targets
 
     def setup(self, stage: str) -> None:
+        self.predicting = stage == "predict"
         self.generator.manual_seed(self.seed)
         self.all_points = Points(*self.load())
-        self.points, self.holdout_points = (self.all_points, None) if stage == "predict" else self._split()
+        self.points, self.holdout_points = (self.all_points, None) if self.predicting else self._split()
 
     def _split(self) -> tuple[Points, Points | None]:
         """What is fitted and what is kept out."""
@@ -196,7 +199,8 @@ def columns_of(t: list[str] | str) -> tuple[str, ...]:
 class Table(Series):
     """Columns of a table: CSV, TSV or Parquet, or `-` for standard input; numbers are read in double precision.
 
-    Rows that lack a value are left out and counted. Dates become the time since an origin.
+    Rows that lack a value are left out and counted; to be predicted, a row needs its predictors and series only. Dates
+    become the time since an origin.
 
     Args:
         path: the file, or `-`.
@@ -242,9 +246,11 @@ class Table(Series):
         self.labels = (*self.predictors, target or str(y))
         self.source = "standard input" if path == "-" else str(path)
         self._read: tuple[Points, tuple[str, ...]] | None = None
+        self._may_lack_data = False
 
     def load(self) -> Points:
-        if self._read is None:  # once: the Trainer asks again, and standard input can be read only once
+        # once: the Trainer asks again, and standard input can be read only once
+        if self._read is None or (self._may_lack_data and not self.predicting):
             columns = read_columns(
                 self.path,
                 list(self._keys()),
@@ -252,7 +258,9 @@ class Table(Series):
                 time_unit=self.time_unit,
                 time_origin=self.time_origin,
                 keys={**self._keys(), **({self.series: "data.series"} if self.series else {})},
+                gaps=self._keys().keys() - {*self.predictors, self.series} if self.predicting else (),
             )
+            self._may_lack_data = self.predicting
             self.labels = (*(columns.labels[name] for name in self.predictors), self.labels[-1])
             self.facts = {"rows": columns.rows, "left out": columns.dropped}
             since = [label.partition(" since ")[2].rstrip(")") for label in self.labels[:-1] if " since " in label]
@@ -275,6 +283,8 @@ class Table(Series):
     def _as_points(self, columns: Columns) -> Points:
         """The columns as points, row after row, or series beside series."""
         targets, sigma = self._targets(columns)
+        if sigma is None and self.predicting:  # unknown, and not 1 as stack would have it
+            sigma = torch.full_like(targets, torch.nan)
         predictors = tuple(columns.numbers[name] for name in self.predictors)
         points = Points(predictors if len(predictors) > 1 else predictors[0], targets, sigma)
         if columns.group is None:
@@ -284,8 +294,8 @@ class Table(Series):
     def _targets(self, columns: Columns) -> tuple[Tensor, Tensor | None]:
         """What is fitted, and its standard deviations: those of y times the slope of the target by y."""
         sigma = None if self.sigma is None else columns.numbers[self.sigma]
-        if sigma is not None and not (sigma > 0).all():
-            at = int((~(sigma > 0)).nonzero()[0])
+        if sigma is not None and (sigma <= 0).any():
+            at = int((sigma <= 0).nonzero()[0])
             raise InputError(
                 f"data.sigma: column {self.sigma!r} of {self.path} holds {sigma[at].item():g} (complete row {at + 1}), "
                 "expected standard deviations above 0; correct or remove that row"
@@ -299,7 +309,8 @@ class Table(Series):
         if self.y is not None:
             values["y"] = values[measured]
         targets = self.target(*(values[name] for name in self.target.names))
-        bad = (~torch.isfinite(targets)).nonzero().flatten().tolist()
+        unknown = torch.stack([values[name] for name in (measured, *self.target.names)]).isnan().any(dim=0)
+        bad = (~unknown & ~torch.isfinite(targets)).nonzero().flatten().tolist()
         if bad:
             given = ", ".join(f"{name} = {values[name][bad[0]].item():g}" for name in self.target.names)
             raise InputError(

@@ -31,7 +31,7 @@ from gd_lightning.plots import (
 )
 from gd_lightning.points import Points
 from gd_lightning.profile import Profile
-from gd_lightning.uncertainty import LEVEL, Uncertainty, typical_sigma
+from gd_lightning.uncertainty import LEVEL, Uncertainty
 
 if TYPE_CHECKING:
     from gd_lightning.comparison import Comparison
@@ -93,7 +93,7 @@ def picture(
         curve.evaluate(points.t, curve.initial_params),
         sigma=points.sigma,
         line=line,
-        belts=None if told is None else _belts(curve, points, line, told, level),
+        belts=None if told is None else _belts(curve, line, told, level),
         holdout=None if kept_out is None else (kept_out.columns[0], kept_out.targets, kept_out_preds, kept_out.sigma),
         title=title,
         labels=(labels[0], labels[-1]),
@@ -277,7 +277,7 @@ def _grid(
             held = (x_out, kept_out.targets, kept_out_preds, kept_out.sigma)
         line = None if several else _line(curve, one, values, kept_out)
         title = f"{_name(series, i)}: {errors[i].item():.3g}"
-        belts = None if told is None or line is None else _belts(curve, one, line, told.select(i), level)
+        belts = None if told is None or line is None else _belts(curve, line, told.select(i), level)
         return Panel(title, x, one.targets, preds, None, one.sigma, line, held, belts)
 
     rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
@@ -301,7 +301,7 @@ def _line(curve: Curve, points: Points, params: Tensor, kept_out: Points | None)
     return grid, curve.evaluate(grid, params).expand_as(grid)
 
 
-def _belts(curve: Curve, points: Points, line: Line, told: Uncertainty, level: float) -> Belts:
+def _belts(curve: Curve, line: Line, told: Uncertainty, level: float) -> Belts:
     """The bands on the grid of a line."""
-    bands = told.bands(curve, *line, level, typical_sigma(points))
+    bands = told.bands(curve, *line, level)
     return Belts(level, bands.confidence_low, bands.confidence_high, bands.prediction_low, bands.prediction_high)

@@ -19,7 +19,8 @@ Predictors = Tensor | tuple[Tensor, ...]
 class Points(NamedTuple):
     """Measured points of one series, or of several side by side.
 
-    Series of unequal lengths are filled up to one length T; what was filled in has an infinite sigma.
+    Series of unequal lengths are filled up to one length T; what was filled in has an infinite sigma. Data and sigma
+    that a point to be predicted lacks are nan.
 
     Attributes:
         t: the independent variable, shape `(T,)` or `(*batch, T)`; a tuple of such where there are several.
@@ -46,7 +47,7 @@ class Points(NamedTuple):
         """Where there is a point: true or false, shape `(*batch, T)`."""
         if self.sigma is None:
             return torch.ones_like(self.targets, dtype=torch.bool)
-        return torch.isfinite(self.sigma)
+        return ~torch.isinf(self.sigma)
 
     def to(self, like: Tensor) -> "Points":
         """The same points in the precision and on the device of a tensor."""

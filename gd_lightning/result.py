@@ -30,15 +30,7 @@ from gd_lightning.report import SCHEMA
 from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
-from gd_lightning.uncertainty import (
-    KINDS_OF_INTERVALS,
-    LEVEL,
-    Bands,
-    Uncertainty,
-    length_of,
-    typical_sigma,
-    uncertainty,
-)
+from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, Bands, Uncertainty, length_of, uncertainty
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -374,7 +366,7 @@ class FitResult:
         at = at if len(at) > 1 else at[0]
         with torch.no_grad():
             preds: Tensor = self.curve(at)
-        new: Tensor | None
+        new = None
         if sigma is not None:
             new = as_numbers("sigma", sigma, preds.dtype, preds.device)
             if not (new > 0).all():
@@ -384,8 +376,6 @@ class FitResult:
                     f"sigma has shape {tuple(new.shape)} and the curve has shape {tuple(preds.shape)}; expected one "
                     "standard deviation for all points or one for each"
                 )
-        else:
-            new = typical_sigma(self.points)
         found = self.uncertainty.bands(self.curve, at, preds, level, new)
         return found if self.points.batch else Bands(*(values.reshape(shape) for values in found))
 

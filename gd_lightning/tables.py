@@ -1,18 +1,18 @@
 """Named columns of a table as numbers: CSV and its relatives or Parquet, from a file or from standard input.
 
 A table is opened once and read once, a batch of rows at a time, so that a pipe will do and a large file fits. Only
-the columns asked for are converted, and of their rows only the complete ones are kept.
+the columns asked for are converted, and of their rows only those are kept that lack nothing that is needed.
 """
 
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import partial, reduce
 from io import BufferedReader
-from itertools import chain, dropwhile, islice
+from itertools import chain, compress, dropwhile, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,15 +43,15 @@ REFUSED = {
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns asked for, in the N rows in which none of them lacks a value.
+    """The columns asked for, in the N rows in which none of those that are needed lacks a value.
 
     Attributes:
-        numbers: each column, float64, shape `(N,)`, all finite.
+        numbers: each column, float64, shape `(N,)`, all finite; of those with gaps nan where a value is lacking.
         labels: what to write on an axis: the column's name, for dates `"date (days since 1958-03-29)"`.
         group: the position of each row's text in `group_names`, int64, shape `(N,)`; None without a group column.
         group_names: the texts of the group column in the order of their first appearance.
         rows: data rows in the table.
-        dropped: rows left out because a column asked for lacks its value there.
+        dropped: rows left out because a column that is needed lacks its value there.
     """
 
     numbers: dict[str, Tensor]
@@ -70,6 +70,7 @@ def read_columns(
     time_unit: str = "days",
     time_origin: str | None = None,
     keys: Mapping[str, str] = {},
+    gaps: Collection[str] = (),
 ) -> Columns:
     """Read columns of a table: numbers as they are, dates as the time since an origin, durations in the same unit.
 
@@ -84,6 +85,7 @@ def read_columns(
         time_unit: seconds, minutes, hours, days or years (of 365.25 days).
         time_origin: an ISO date or date-time; None stands for the earliest of each column in the rows kept.
         keys: the option that named a column, for the message that there is no such column.
+        gaps: the columns that may lack values, or not be there at all.
 
     Raises:
         InputError: the table cannot be read, lacks a column, or has a cell that is neither a number nor missing.
@@ -92,26 +94,30 @@ def read_columns(
         raise InputError(f"time_unit: given {time_unit!r}, {suggest(time_unit, SECONDS)}")
     origin = None if time_origin is None else instant(time_origin)
     names = list(dict.fromkeys(names))
-    asked = names if group is None else [*names, group]
+    needed = [name for name in (*names, group) if name is not None and name not in gaps]
     with _in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
         is_parquet = path.endswith((".parquet", ".pq")) or _start(stream) == b"PAR1"
         form = _Parquet if is_parquet else _Text
         with _in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
-            source = form(path, stream, asked)
+            source = form(path, stream, needed)
+            there = [name for name in names if name in needed or name in source.names]
+            asked = there if group is None else [*there, group]
             positions = [_position(source, name, keys.get(name, "column")) for name in asked]
             columns = [Column(source, name) for name in asked]
-            readers = [column.numbers if i < len(names) else column.texts for i, column in enumerate(columns)]
-            table, rows = _complete_rows(source.batches(positions), readers)
+            readers = [column.numbers if i < len(there) else column.texts for i, column in enumerate(columns)]
+            table, rows = _complete_rows(source.batches(positions), readers, [name in needed for name in asked])
             if rows == 0:
                 raise InputError(f"{_file(path)}: no data, {A_TABLE}")
             if table.num_rows == 0:
-                everywhere = " and ".join(map(repr, dict.fromkeys(asked)))
+                everywhere = " and ".join(map(repr, dict.fromkeys(needed)))
                 raise InputError(f"{_file(path)}: none of {rows} data rows has a value in {everywhere}, expected some")
-            measured = [measure(table.column(i), time_unit, origin) for i in range(len(names))]
-    encoded = None if group is None else table.column(len(names)).combine_chunks()
+            measured = [measure(table.column(i), time_unit, origin) for i in range(len(there))]
+    absent = torch.full((table.num_rows,), torch.nan, dtype=torch.float64)
+    encoded = None if group is None else table.column(len(there)).combine_chunks()
     return Columns(
-        numbers={name: numbers for name, (numbers, _) in zip(names, measured, strict=True)},
-        labels={name: name + unit for name, (_, unit) in zip(names, measured, strict=True)},
+        numbers=dict.fromkeys(names, absent)
+        | {name: numbers for name, (numbers, _) in zip(there, measured, strict=True)},
+        labels={name: name + unit for name, (_, unit) in zip(there, measured, strict=True)},
         group=None if encoded is None else torch.tensor(encoded.indices.to_numpy()).long(),
         group_names=[] if encoded is None else encoded.dictionary.to_pylist(),
         rows=rows,
@@ -120,16 +126,13 @@ def read_columns(
 
 
 def _opened(path: str) -> pa.NativeFile:
-    """Open a table; a pipe is taken into memory whole.
-
-    Arrow would read Python's streams as well, but its threads may still do so when the program ends, which aborts it.
-    """
+    """Open a table; a pipe is taken into memory whole."""
     if path == "-":
         if sys.stdin is None:
             raise InputError("standard input is closed, expected a table; give the path of a file in place of -")
-        raw = pa.BufferReader(sys.stdin.buffer.read())
+        raw = _in_memory(sys.stdin.buffer.read())
     elif Path(path).is_fifo():
-        raw = pa.BufferReader(Path(path).read_bytes())
+        raw = _in_memory(Path(path).read_bytes())
     elif Path(path).is_file():
         raw = pa.OSFile(path)
     else:
@@ -141,6 +144,17 @@ def _opened(path: str) -> pa.NativeFile:
             raise InputError(f"{_file(path)} is {what}")
     codec = next((codec for magic, codec in COMPRESSED.items() if start.startswith(magic)), None)
     return raw if codec is None else pa.CompressedInputStream(raw, codec)
+
+
+def _in_memory(content: bytes) -> pa.NativeFile:
+    """Bytes as a stream over memory of Arrow's own.
+
+    Arrow would read Python's bytes and streams as well, but its threads may still hold them when the program ends,
+    which aborts it.
+    """
+    copy = pa.BufferOutputStream()
+    copy.write(content)
+    return pa.BufferReader(copy.getvalue())
 
 
 def _start(stream: pa.NativeFile) -> bytes:
@@ -196,7 +210,7 @@ class _Text:
         self.delimiter = max(headers, key=lambda d: (len(set(asked).intersection(headers[d])), len(headers[d])))
         self.decimal = "," if self.delimiter == ";" else "."
         self.names = _cells(chain([first], lines), self.delimiter)
-        if len(self.names) == 1 and not set(asked) <= set(self.names):
+        if len(self.names) == 1 < len(set(asked)):
             expected = "expected commas, tabs or semicolons between the columns"
             raise InputError(f"{self.file}: only one column, {shortened(repr(self.names[0]))}; {expected}")
 
@@ -299,16 +313,19 @@ def _position(source: _Text | _Parquet, name: str, key: str) -> int:
     return source.names.index(name)
 
 
-def _complete_rows(batches: Iterator[list[pa.Array]], readers: Sequence[Reader]) -> tuple[pa.Table, int]:
+def _complete_rows(
+    batches: Iterator[list[pa.Array]], readers: Sequence[Reader], needed: Sequence[bool]
+) -> tuple[pa.Table, int]:
     """Read all batches; text goes into a dictionary.
 
     Returns:
-        The columns in the rows in which nothing is missing, and the number of all rows.
+        The columns in the rows in which nothing that is needed is missing, and the number of all rows.
     """
     rows, kept = 0, []
     for batch in batches:
         values = [read(cells, rows) for read, cells in zip(readers, batch, strict=True)]
-        complete = pc.drop_null(pa.record_batch(values, [str(i) for i in range(len(values))]))
+        whole = reduce(pc.and_, [pc.is_valid(column) for column in compress(values, needed)])
+        complete = pa.record_batch(values, [str(i) for i in range(len(values))]).filter(whole)
         encoded = [pc.dictionary_encode(column) if column.type == TEXT else column for column in complete.columns]
         kept.append(pa.table(encoded, complete.schema.names))
         rows += len(values[0])

@@ -30,7 +30,6 @@ __all__ = [
     "check_level",
     "length_of",
     "quantile",
-    "typical_sigma",
     "uncertainty",
 ]
 
@@ -75,6 +74,7 @@ class Uncertainty(NamedTuple):
         noise: standard deviation of a residual, in units of sigma where it is given, else of y, `(*batch)`.
         dof: degrees of freedom of that, points less directions that the data determine, `(*batch)`: parameters that a
             bound holds, and what the data leave open, count as little as fixed parameters do.
+        sigma: root mean square of the standard deviations that were given, `(*batch)`; 1 where none were.
         absolute_sigma: whether sigma is known in an absolute sense, or only up to a factor.
     """
 
@@ -85,6 +85,7 @@ class Uncertainty(NamedTuple):
     spread: Array
     noise: Array
     dof: Array
+    sigma: Array
     absolute_sigma: bool
 
     @property
@@ -138,7 +139,7 @@ class Uncertainty(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """What `from_dict` needs, as lists, numbers and text: those that are not finite are text, such as "inf"."""
-        numbers = {"axes": self.axes, "spread": self.spread, "noise": self.noise, "dof": self.dof}
+        numbers = {"axes": self.axes, "spread": self.spread, "noise": self.noise, "dof": self.dof, "sigma": self.sigma}
         return {name: _as_lists(values.tolist()) for name, values in numbers.items()}
 
     @classmethod
@@ -156,6 +157,7 @@ class Uncertainty(NamedTuple):
             told["spread"],
             told["noise"],
             told["dof"],
+            told["sigma"],
             result["absolute_sigma"],
         )
 
@@ -174,6 +176,7 @@ class Uncertainty(NamedTuple):
             spread=some(self.spread),
             noise=some(self.noise),
             dof=some(self.dof),
+            sigma=some(self.sigma),
         )
 
     def intervals(self, level: float = LEVEL) -> tuple[Array, Array]:
@@ -200,7 +203,8 @@ class Uncertainty(NamedTuple):
             t: where.
             preds: the curve there, `(*batch, T)`.
             level: chance that the band holds what it is of, at each t for itself.
-            sigma: standard deviations of new observations as those of the fit, `(*batch, T)`; 1 unless given.
+            sigma: standard deviations of new observations as those of the fit, `(*batch, T)`; where it is nan, or not
+                given, the root mean square of those.
         """
         params = torch.from_numpy(self.params).to(preds.device)
         columns = tuple(column.double() for column in (t if isinstance(t, tuple) else (t,)))
@@ -208,9 +212,11 @@ class Uncertainty(NamedTuple):
         with np.errstate(all="ignore"):  # a derivative that is not finite has no band
             error = self.error_of(jac @ self.axes)
             q = np.expand_dims(quantile(level, self.dof, self.absolute_sigma), -1)
-            around = np.expand_dims(self.noise, -1)
+            scale = np.expand_dims(self.sigma, -1)
             if sigma is not None:
-                around = around * sigma.double().cpu().numpy()
+                given = sigma.double().cpu().numpy()
+                scale = np.where(np.isnan(given), scale, given)
+            around = np.expand_dims(self.noise, -1) * scale
             middle = preds.double().cpu().numpy()
             confidence, prediction = q * error, q * np.sqrt(error**2 + around**2)
             found = (error, middle - confidence, middle + confidence, middle - prediction, middle + prediction)
@@ -231,12 +237,13 @@ def length_of(values: Array) -> Array:
     return np.where(np.isinf(largest[..., 0]), np.inf, length)
 
 
-def typical_sigma(points: Points) -> Tensor | None:
-    """Root mean square of the standard deviations of each series, `(*batch, 1)`; none where there are none."""
+def typical_sigma(points: Points) -> Array:
+    """Root mean square of the standard deviations of each series, `(*batch)`; 1 where there are none."""
     if points.sigma is None:
-        return None
-    squares = torch.where(points.present, points.sigma**2, 0.0).sum(dim=-1, keepdim=True)
-    return (squares / points.present.sum(dim=-1, keepdim=True)).sqrt()
+        return np.ones(points.batch)
+    sigma, present = points.sigma.cpu().double(), points.present.cpu()
+    found: Array = (torch.where(present, sigma**2, 0.0).sum(dim=-1) / present.sum(dim=-1)).sqrt().numpy()
+    return found
 
 
 def check_level(level: float) -> float:
@@ -339,6 +346,7 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         spread.reshape(*batch, -1),
         noise.reshape(batch),
         dof.reshape(batch),
+        typical_sigma(points),
         absolute_sigma,
     )
 

@@ -8,6 +8,8 @@ FILES = {
     "good.csv": "speed,dist\n4,2\n7,4\n8,16\n9,10\n",
     "text.csv": "speed,dist\n4,2\n7,abc\n8,16\n9,10\n",
     "nan.csv": "speed,dist\n4,2\n7,4\n8,nan\n9,10\n",
+    "speeds.csv": "speed\n4\n7\n8\n",
+    "gaps.csv": "speed,dist\n4,\n7,\n",
     "one.csv": "speed,dist\n4,2\n",
     "empty.csv": "",
     "key.yaml": "model: {lrr: 1e-5}\n",
@@ -74,7 +76,10 @@ CASES = {
     "points of null": (["fit", "--data.points=null"], ["points"]),
     "a negative seed of the data": (["fit", "--data.seed=-1"], ["data.seed: given -1"]),
     "a checkpoint without its value": (["fit", "--ckpt_path"], ["ckpt_path"]),
-    "a folder for a checkpoint": (["fit", "--ckpt_path=."], ["ckpt_path: is a folder"]),
+    "a folder for a checkpoint": (
+        ["fit", "--ckpt_path=."],
+        ["ckpt_path: . holds no checkpoints/last.ckpt", "the folder of a fit"],
+    ),
     "a number too large": (
         [*TABLE, "--data.path=large.csv"],
         ["y: point 1 is too large for a number to hold its square", "divide y by a power of ten"],
@@ -90,6 +95,11 @@ CASES = {
     "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),
     "missing table": ([*TABLE, "--data.path=goood.csv"], ["goood.csv is no such file", "did you mean 'good.csv'?"]),
     "missing column": ([*TABLE, "--data.path=good.csv", "--data.y=dits"], ["no column 'dits'", "'dist'?"]),
+    "no column with the data": (
+        ["fit", "--data=Table", "--data.path=speeds.csv", "--data.t=speed", "--data.y=dist"],
+        ["speeds.csv: only one column, 'speed'"],
+    ),
+    "no data in their column": ([*TABLE, "--data.path=gaps.csv"], ["none of 2 data rows", "'speed' and 'dist'"]),
     "table without columns": (["fit", "--data=Table", "--data.path=good.csv"], ["also needs t", "--data.t ..."]),
     "empty table": ([*TABLE, "--data.path=empty.csv"], ["empty.csv: empty file"]),
     "text in a column": ([*TABLE, "--data.path=text.csv"], ["'dist'", "data row 2 (line 3 of the file)", "'abc'"]),

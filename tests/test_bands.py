@@ -236,7 +236,7 @@ def share(t, a, k):
 def table_of(path):
     with path.open() as file:
         rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in rows[0] if name != "series"}
+    return {name: np.array([float(row[name] or "nan") for row in rows]) for name in rows[0] if name != "series"}
 
 
 @pytest.fixture
@@ -290,6 +290,56 @@ def test_predict_of_the_command_line(fitted_by_command, precision):
     assert result["intervals"]["level"] == 0.95
 
 
+@pytest.mark.parametrize("sigma", ["none", "some", "all"])
+def test_predict_at_new_points(fitted_by_command, tmp_path, sigma):
+    """Where there are no data; a new observation has its own sigma, else the root mean square of the fit's."""
+    typical = np.sqrt((SIGMA**2).mean())
+    own = {"none": [None] * 5, "some": [0.1, None, 0.2, None, 0.3], "all": [0.1, 0.2, 0.3, 0.4, 0.5]}[sigma]
+    lines = [f"{t!r},{'' if one is None else one}" for t, one in zip(AT.tolist(), own, strict=True)]
+    new = ["t", *map(repr, AT.tolist())] if sigma == "none" else ["t,s", *lines]
+    (tmp_path / "new.csv").write_text("\n".join(new))
+    found, _, out = fitted_by_command(
+        "a*t + b",
+        rows(T, 1.5 * T - 0.5 + SIGMA * NOISE, SIGMA, names=["t", "y", "s"]),
+        "--data.sigma=s",
+        predicted=["--data.path=new.csv"],
+    )
+    assert "No data, no residuals: no row has a value of y." in out
+    assert np.isnan(found["data"]).all()
+    assert np.isnan(found["residual"]).all()
+    each = np.array([typical if one is None else one for one in own])
+    design = np.column_stack([AT, np.ones(len(AT))])
+    expected = of_statsmodels(True).get_prediction(design, weights=each**-2.0).summary_frame()
+    columns = ["mean", "mean_se", "mean_ci_lower", "mean_ci_upper", "obs_ci_lower", "obs_ci_upper"]
+    for ours, theirs in zip(["prediction", *Bands._fields[1:]], columns, strict=True):
+        np.testing.assert_allclose(found[ours], expected[theirs], rtol=1e-7, err_msg=ours)
+
+
+@pytest.mark.parametrize("given", ["--data.sigma=s", "--data.sigma=null"])
+def test_predict_at_new_points_of_some_series(fitted_by_command, tmp_path, given):
+    """Of unequal lengths, one of the three left out, in another order; each series has its own typical sigma."""
+    sigmas = SIGMA * np.array([[1.0], [3.0], [9.0]])
+    y = np.array([[1.5], [-1.0], [4.0]]) * T + sigmas * NOISE
+    lines = [f"{who},{T[j]},{y[i, j]},{sigmas[i, j]}" for i, who in enumerate("abc") for j in range(N)]
+    (tmp_path / "new.csv").write_text("t,who\n9.0,c\n-1.0,a\n1.7,c\n4.0,c\n")
+    found, _, _ = fitted_by_command(
+        "a*t + b",
+        "\n".join(["who,t,y,s", *lines]),
+        "--data.series=who",
+        "--data.sigma=s",
+        predicted=["--data.path=new.csv", given],
+    )
+    assert found["t"].tolist() == [9.0, 1.7, 4.0, -1.0]
+    for i, part in ((2, slice(0, 3)), (0, slice(3, 4))):
+        design = np.column_stack([T, np.ones(N)])
+        at = np.column_stack([found["t"][part], np.ones(len(found["t"][part]))])
+        model = sm.WLS(y[i], design, weights=sigmas[i] ** -2.0).fit()
+        frame = model.get_prediction(at, weights=1 / (sigmas[i] ** 2).mean()).summary_frame()
+        np.testing.assert_allclose(found["prediction"][part], frame["mean"], rtol=1e-7)
+        np.testing.assert_allclose(found["confidence_low"][part], frame["mean_ci_lower"], rtol=1e-6)
+        np.testing.assert_allclose(found["prediction_high"][part], frame["obs_ci_upper"], rtol=1e-6)
+
+
 def test_predict_of_a_function_that_mixes_its_points(fitted_by_command):
     values = np.exp(-1.2 * T)
     y = 20 * values / values.sum() + 0.02 * NOISE
@@ -320,3 +370,9 @@ def test_predict_of_several_series(fitted_by_command):
         frame = sm.OLS(y[part], design).fit().get_prediction(design).summary_frame()
         np.testing.assert_allclose(found["confidence_low"][part], frame["mean_ci_lower"], rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(found["prediction_high"][part], frame["obs_ci_upper"], rtol=1e-6, atol=1e-9)
+
+
+def test_predict_tells_that_a_bound_is_taken_as_known(fitted_by_command):
+    table = rows(T, -1.5 * T + 0.1 * NOISE, names=["t", "y"])
+    _, _, out = fitted_by_command("a*t + b", table, "--model.parameters={a: {min: -1}}")
+    assert out.endswith("At a bound: a, which the bands take as known to be there.\n")

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -117,6 +118,23 @@ def test_rows_that_lack_a_value_are_left_out_and_counted(tmp_path):
     data = rows(tmp_path, "x,y,s\n1,2,.1\n2,,.1\n3,4,NA\n4,5,.2\n", sigma="s")
     assert (data.t.tolist(), data.targets.tolist(), data.points.sigma.tolist()) == ([1, 4], [2, 5], [0.1, 0.2])
     assert data.facts == {"rows": 4, "left out": 2}
+
+
+def test_rows_to_be_predicted_need_their_predictors_only(tmp_path):
+    data = rows(tmp_path, "x,y,s\n1,2,.1\n2,,.1\n3,4,NA\n,5,.2\n4,5,.2\n", sigma="s")
+    strict = data.points
+    data.setup("predict")  # of what was read to be fitted
+    assert data.all_points.t is strict.t
+    data = Table(path=data.path, t="x", y="y", sigma="s")
+    data.setup("predict")
+    points = data.all_points
+    assert points.t.tolist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(points.targets, [2, np.nan, 4, 5])
+    np.testing.assert_array_equal(points.sigma, [0.1, 0.1, np.nan, 0.2])
+    assert points.present.all()
+    assert data.facts == {"rows": 5, "left out": 1}
+    data.setup("fit")
+    assert all(torch.equal(*pair) for pair in zip(data.points, strict, strict=True))
 
 
 def test_several_predictors(tmp_path):

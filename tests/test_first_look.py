@@ -215,6 +215,76 @@ class TestPredict:
         assert "x (days since 2020-01-01)" in rows[0]
         assert max(abs(float(row["residual"])) for row in rows) < 1e-2
 
+    def test_what_lacks_data_has_empty_cells(self, tmp_path):
+        """Only what lacks a predictor is left out; a holdout is not drawn."""
+        (tmp_path / "one.csv").write_text("x1,x2,y\n" + "".join(f"{x},{x * x},{3 * x - x * x}\n" for x in range(9)))
+        self.fit(tmp_path, "--data.t=x1,x2", "--model.function=a*x1 + b*x2", "--data.holdout=0.3")
+        (tmp_path / "new.csv").write_text("y,x1,x2\n,20,1\n5,30,\n7,40,113\nNA,50,3\n")
+        rows = self.predict(tmp_path, "--data.path=new.csv")
+        assert [float(row["x1"]) for row in rows] == [20, 40, 50]
+        assert [float(row["prediction"]) for row in rows] == pytest.approx([59, 7, 147], rel=1e-6)
+        assert [row["data"] for row in rows] == ["", "7.0", ""]
+        assert [row["residual"] == "" for row in rows] == [True, False, True]
+        assert all(row[name] for row in rows for name in Bands._fields[1:])
+
+    @pytest.mark.parametrize("target", ["log(y)", "log(y/x)"])
+    def test_dates_and_a_target_without_data(self, tmp_path, target):
+        columns = ["2020-01-02,3,2", "2020-01-03,5,2", "2020-01-04,8,4", "2020-01-05,20,5"]
+        (tmp_path / "one.csv").write_text("\n".join(["day,y,x", *columns]))
+        self.fit(tmp_path, "--data.t=day", "--data.target", target, "--model.function=linear")
+        (tmp_path / "new.csv").write_text("day\n2020-01-12\n2020-01-02\n")
+        rows = self.predict(tmp_path, "--data.path=new.csv")
+        assert [float(row["day (days since 2020-01-02)"]) for row in rows] == [10, 0]
+        y, x = np.array([3, 5, 8, 20]), np.array([2, 2, 4, 5])
+        line = np.polyfit(range(4), np.log(y if target == "log(y)" else y / x), 1)
+        assert [float(row["prediction"]) for row in rows] == pytest.approx(np.polyval(line, [10, 0]))
+        assert {row["data"] + row["residual"] for row in rows} == {""}
+
+    def test_from_standard_input(self, tmp_path):
+        (tmp_path / "one.csv").write_text("x,y\n0,1\n1,3\n2,5\n")
+        self.fit(tmp_path, "--data.t=x", "--model.function=linear")
+        command = [sys.executable, "-m", "gd_lightning", "predict", "--ckpt_path=last", "--data.path=-"]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(command, cwd=tmp_path, input=b"x\n7\n", capture_output=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, b"")
+        line = (tmp_path / "lightning_logs/version_0/predictions.csv").read_text().splitlines()[1]
+        assert float(line.split(",")[2]) == pytest.approx(15)
+
+    @pytest.mark.parametrize(
+        ("table", "said"),
+        [
+            ("speeed\n4\n", "data.t: new.csv has no column 'speed'; did you mean 'speeed'?"),
+            ("dist\n4\n", "data.t: new.csv has no column 'speed'"),
+            ("speed,dist\n4,2\n5,abc\n", "column 'dist', data row 2 (line 3 of the file): 'abc', expected a finite"),
+            ("speed,dist\n,2\n", "none of 1 data rows has a value in 'speed', expected some"),
+            ("speed\n", "no data, expected a header line"),
+        ],
+    )
+    def test_tables_that_cannot_be_predicted(self, tmp_path, table, said):
+        (tmp_path / "one.csv").write_text("speed,dist\n0,1\n1,3\n2,5\n")
+        self.fit(tmp_path, "--data.t=speed", "--data.y=dist", "--model.function=linear")
+        (tmp_path / "new.csv").write_text(table)
+        done = forked("predict", "--ckpt_path=last", "--data.path=new.csv", cwd=tmp_path)
+        assert (done.code, done.out) == (2, "")
+        [line] = done.err.splitlines()
+        assert said in line
+
+    def test_the_folder_of_a_run(self, tmp_path):
+        (tmp_path / "one.csv").write_text("x,y\n0,1\n1,3\n2,5\n")
+        for function in ("linear", "quadratic"):
+            self.fit(tmp_path, "--data.t=x", f"--model.function={function}")
+        (tmp_path / "new.csv").write_text("x\n7\n")
+        done = forked("predict", "--ckpt_path=lightning_logs/version_0/", "--data.path=new.csv", cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        assert "Wrote 1 rows to lightning_logs/version_0/predictions.csv" in done.out
+        done = forked("fit", "--ckpt_path=lightning_logs/version_1", "--trainer.max_epochs=20", cwd=tmp_path)
+        assert (done.code, done.err) == (0, "")
+        assert "Going on from lightning_logs/version_1/checkpoints/last.ckpt after step" in done.out
+        done = forked("predict", "--ckpt_path=lightning_logs", "--data.path=new.csv", cwd=tmp_path)
+        assert (done.code, done.out) == (2, "")
+        [line] = done.err.splitlines()
+        assert "ckpt_path: lightning_logs holds no checkpoints/last.ckpt; expected 'last', or the folder" in line
+
     def test_predictors_in_another_order(self, tmp_path):
         lines = [f"{x},{x * x},{3 * x - x * x}" for x in range(9)]
         (tmp_path / "one.csv").write_text("\n".join(["x1,x2,y", *lines]))

@@ -398,6 +398,28 @@ def test_a_large_file_is_read_once(tmp_path):
     assert read_so_far() - before < 1.1 * (tmp_path / "x.csv").stat().st_size
 
 
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["", "NA"], [math.nan, math.nan]),
+        (["", "2.5"], [math.nan, 2.5]),
+        (["2.5", "NaN"], [2.5, math.nan]),
+        (["", "2020-01-03"], [math.nan, 0]),
+    ],
+)
+def test_columns_with_gaps(columns, cells, expected):
+    read = columns(f"x,y\n1,{cells[0]}\n,\n2,{cells[1]}\n", ["y", "z", "x"], gaps=["y", "z"])
+    np.testing.assert_array_equal(read.numbers["y"], expected)
+    np.testing.assert_array_equal(read.numbers["z"], [math.nan, math.nan])
+    assert (read.numbers["x"].tolist(), read.rows, read.dropped) == ([1, 2], 3, 1)
+
+
+def test_parquet_with_gaps(parquet):
+    read = parquet({"x": [1, 2, None], "y": [None, 3, 4], "z": pa.nulls(3)}, gaps=["y", "z"])
+    np.testing.assert_array_equal(read.numbers["y"], [np.nan, 3])
+    np.testing.assert_array_equal(read.numbers["z"], [np.nan, np.nan])
+
+
 def from_standard_input(given, *args):
     script = (
         "import sys, warnings\nwarnings.simplefilter('error')\nfrom gd_lightning.tables import read_columns\n"

@@ -595,6 +595,7 @@ def test_errors_whose_squares_no_number_holds(size):
             spread * unit,
             np.array(unit),
             np.array(5),
+            np.array(1.0),
             False,
         )
         for unit in (1.0, size)
