@@ -112,7 +112,8 @@ def test_numbers_mappings_data_frames_and_shapes():
 
 
 def test_several_predictors():
-    x1, x2 = RNG.normal(size=(2, N))
+    rng = np.random.default_rng(1)
+    x1, x2 = rng.normal(size=(2, N))
     y = 1 + 2 * x1 - x2 + 0.1 * NOISE
     result = fit("c + a*x1 + b*x2", {"x1": x1, "x2": x2}, y)
     at = {"x1": [0.0, 1.0, 3.0], "x2": [1.0, -1.0, 0.0]}

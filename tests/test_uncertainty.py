@@ -135,7 +135,8 @@ def test_the_closed_form_at_the_parameters(name, weighting):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
 def test_linear_functions_of_statsmodels(weighted, level):
-    x1, x2 = RNG.normal(size=(2, N))
+    rng = np.random.default_rng(1)
+    x1, x2 = rng.normal(size=(2, N))
     y = 1.0 + 2.0 * x1 - 0.5 * x2 + SIGMA * NOISE
     design = np.column_stack([np.ones(N), x1, x2])
     model = sm.WLS(y, design, weights=SIGMA**-2.0) if weighted else sm.OLS(y, design)
