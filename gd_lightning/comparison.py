@@ -5,10 +5,10 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -187,9 +187,11 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `comparison.json`; what is not finite is none."""
-        return dict(plain(self._told()))
+        return dict(plain(self.told))
 
-    def _told(self) -> dict[str, Any]:
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """The same with numbers as they are."""
         return {
             "schema": SCHEMA,
             "by": self.by,
@@ -224,7 +226,7 @@ class Comparison:
         return f"Comparison({len(self.rows)} functions by {self.measure}: {best})"
 
     def __str__(self) -> str:
-        return comparison_text(self._told())
+        return comparison_text(self.told)
 
 
 def compare(
@@ -445,19 +447,14 @@ def _finished(row: Row, attempt: _Attempt, rows: Sequence[Row], points: Points) 
 
 
 def _weights(points: Points, parts: Sequence[Tensor]) -> Array:
-    """Proportional to 1/sigma**2, the largest 1, of the points kept out, in their order."""
-    kept_out = torch.cat(list(parts))
-    if points.sigma is None:
-        return np.ones(len(kept_out))
-    sigma = points.sigma[kept_out].double()
-    weights: Array = ((sigma.min() / sigma) ** 2).numpy()
+    """Weights of the points kept out, in their order."""
+    weights: Array = points.where(torch.cat(list(parts))).weights.numpy()
     return weights
 
 
 def _mean(points: Points) -> Tensor:
     """The (weighted) mean of the data."""
-    weights = torch.ones_like(points.targets) if points.sigma is None else (points.sigma.min() / points.sigma) ** 2
-    return (weights * points.targets).sum() / weights.sum()
+    return (points.weights * points.targets).sum() / points.weights.sum()
 
 
 def _constant(points: Points, absolute_sigma: bool) -> Row:

@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from gd_lightning.comparison import Comparison, Row
-from gd_lightning.comparison_table import CRITERIA, cells, comparison_markdown, header, reasons, short_names, spelled
+from gd_lightning.comparison_table import CRITERIA, comparison_markdown, lines_of, rows_of
 from gd_lightning.plots import png
 
 __all__ = ["card", "comparison_report", "write_run"]
@@ -22,16 +22,15 @@ LETTERS = 60  # of a formula in the name of its folder
 def comparison_report(found: Comparison) -> RenderableType:
     """A row for each function, the best first and the mean of the data last; then why, and what follows."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
-    names = header(found.by)
-    for i, name in enumerate(names):
-        at_an_end = i in (0, len(names) - 1)
+    head, *body = rows_of(found.told)
+    for i, name in enumerate(head):
+        at_an_end = i in (0, len(head) - 1)
         table.add_column(name, justify="left" if at_an_end else "right", no_wrap=True)
-    near, rows = found.indistinguishable, [*found.rows, found.baseline]
-    named = short_names(row.function for row in rows)
-    for row in rows:
+    near = found.indistinguishable
+    for row, cells in zip((*found.rows, found.baseline), body, strict=True):
         style = "bold" if row in near else None if row.fitted else "dim"
-        table.add_row(*(Text(cell) for cell in cells(row.told(), found.by, named[row.function])), style=style)
-    return Group(table, "", *map(Text, (*spelled(named), *reasons(found.to_dict()), *found.sentences)))
+        table.add_row(*map(Text, cells), style=style)
+    return Group(table, "", *map(Text, lines_of(found.told)))
 
 
 def card(found: Comparison, command: str) -> str:

@@ -11,16 +11,14 @@ __all__ = [
     "NEAR",
     "NO_SUPPORT",
     "SCORES",
-    "cells",
     "comparison_markdown",
     "comparison_text",
+    "decimals",
     "four_digits",
-    "header",
     "is_comparison",
-    "reasons",
+    "lines_of",
+    "rows_of",
     "short_names",
-    "spelled",
-    "tenths",
 ]
 
 CRITERIA = {"aicc": "AICc", "aic": "AIC", "bic": "BIC"}
@@ -37,21 +35,16 @@ def comparison_text(found: Mapping[str, Any]) -> str:
     Args:
         found: the content of `comparison.json`.
     """
-    head, body = header(found["by"]), _rows(found)
-    widths = [max(len(row[i]) for row in (head, *body)) for i in range(len(head))]
-    lines = [
+    rows = rows_of(found)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    table = [
         "  ".join(
-            cell.ljust(width) if i in (0, len(head) - 1) else cell.rjust(width)
+            cell.ljust(width) if i in (0, len(row) - 1) else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in (head, *body)
+        for row in rows
     ]
-    told = [
-        line
-        for sentence in (*spelled(_names(found)), *reasons(found), *found["sentences"])
-        for line in wrapped(sentence)
-    ]
-    return printable("\n".join([*lines, "", *told]))
+    return printable("\n".join([*table, "", *(line for sentence in lines_of(found) for line in wrapped(sentence))]))
 
 
 def comparison_markdown(found: Mapping[str, Any]) -> str:
@@ -60,18 +53,26 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
     Args:
         found: the content of `comparison.json`.
     """
-    head = header(found["by"])
-    rows = [head, ["---"] * len(head), *_rows(found)]
+    head, *body = rows_of(found)
+    rows = [head, ["---"] * len(head), *body]
     table = "\n".join(f"| {' | '.join(f'`{cell}`' if '*' in cell else cell for cell in row)} |" for row in rows)
-    why = [f"- {number} `{name}`" for number, _, name in (line.partition(" ") for line in spelled(_names(found)))]
+    why = [f"- {number} `{name}`" for number, _, name in (line.partition(" ") for line in _spelled(found))]
     why += [f"- `{row['function']}`: {row['reason']}" for row in found["functions"] if not fitted(row)]
     blocks = [f"## {len(found['functions'])} functions, {found['data']['points']} points", " ".join(found["sentences"])]
-    return "\n\n".join([*blocks, table, *(["\n".join(why)] if why else [])])
+    return printable("\n\n".join([*blocks, table, *(["\n".join(why)] if why else [])]))
 
 
-def reasons(found: Mapping[str, Any]) -> list[str]:
-    """Why functions were not fitted, a line each."""
-    return [f"{row['function']}: {row['reason']}" for row in found["functions"] if not fitted(row)]
+def rows_of(found: Mapping[str, Any]) -> list[list[str]]:
+    """The table as text: its header, a row for each function, and that of the mean of the data."""
+    rows = _all(found)
+    named = short_names(row["function"] for row in rows)
+    return [header(found["by"]), *(cells(row, found["by"], named[row["function"]]) for row in rows)]
+
+
+def lines_of(found: Mapping[str, Any]) -> list[str]:
+    """What stands below the table: names in full, why functions were not fitted, and the sentences."""
+    reasons = [f"{row['function']}: {row['reason']}" for row in found["functions"] if not fitted(row)]
+    return [*_spelled(found), *reasons, *found["sentences"]]
 
 
 def fitted(row: Mapping[str, Any]) -> bool:
@@ -126,28 +127,33 @@ def cells(row: Mapping[str, Any], by: str, name: str) -> list[str]:
         return [name, *[""] * (len(header(by)) - 2), row["status"]]
     first = [name, str(row["p"]), four_digits(row.get("rmse"))]
     if by in SCORES:
-        return [*first, four_digits(row.get("score")), _share(row.get("r2")), tenths(row.get("aicc")), row["status"]]
+        return [
+            *first,
+            four_digits(row.get("score")),
+            _share(row.get("r2")),
+            decimals(row.get("aicc"), 1),
+            row["status"],
+        ]
     weight = "" if row.get("weight") is None else f"{row['weight']:.3f}"
-    return [
-        *first,
-        _share(row.get("r2")),
-        tenths(row.get(by)),
-        hundredths(row.get("difference")),
-        weight,
-        row["status"],
-    ]
+    criterion, behind = decimals(row.get(by), 1), decimals(row.get("difference"), 2)
+    return [*first, _share(row.get("r2")), criterion, behind, weight, row["status"]]
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
-    """Name -> what fits a column: a long one is cut, and has a number by which `spelled` tells it in full."""
+    """Name -> what fits a column: a long one is cut, and has a number by which it is told in full."""
     names = list(names)
     numbers = {name: f"({i})" for i, name in enumerate((one for one in names if len(one) > NAME), start=1)}
     return {name: f"{numbers[name]} {name[: NAME - 8]}..." if name in numbers else name for name in names}
 
 
-def spelled(names: Iterable[str]) -> list[str]:
+def _spelled(found: Mapping[str, Any]) -> list[str]:
     """The names that `short_names` cut, in full."""
-    return [f"{label.partition(' ')[0]} {name}" for name, label in short_names(names).items() if label != name]
+    named = short_names(row["function"] for row in _all(found))
+    return [f"{label.partition(' ')[0]} {name}" for name, label in named.items() if label != name]
+
+
+def _all(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*found["functions"], found["baseline"]]
 
 
 def four_digits(value: float | None) -> str:
@@ -155,18 +161,11 @@ def four_digits(value: float | None) -> str:
     return "" if value is None else f"{value:#.4g}".removesuffix(".")
 
 
-def tenths(value: float | None) -> str:
-    """A criterion; nothing where there is none."""
+def decimals(value: float | None, places: int) -> str:
+    """A criterion, or a difference of two, of which 2 is a limit; nothing where there is none."""
     if value is None:
         return ""
-    return f"{value:.1f}" if abs(value) < 1e6 else f"{value:.2g}"
-
-
-def hundredths(value: float | None) -> str:
-    """A difference of two criteria, of which 2 is a limit; nothing where there is none."""
-    if value is None:
-        return ""
-    return f"{value:.2f}" if abs(value) < 1e6 else f"{value:.2g}"
+    return f"{value:.{places}f}" if abs(value) < 1e6 else f"{value:.2g}"
 
 
 def _share(value: float | None) -> str:
@@ -174,12 +173,3 @@ def _share(value: float | None) -> str:
     if value is None or math.isnan(value):
         return ""
     return f"{value + 0.0:.4f}".replace("-0.0000", "0.0000") if value > -99 else f"{value:.1e}"
-
-
-def _names(found: Mapping[str, Any]) -> list[str]:
-    return [row["function"] for row in (*found["functions"], found["baseline"])]
-
-
-def _rows(found: Mapping[str, Any]) -> list[list[str]]:
-    named = short_names(_names(found))
-    return [cells(row, found["by"], named[row["function"]]) for row in (*found["functions"], found["baseline"])]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, four_digits, tenths
+from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, decimals, four_digits
 from gd_lightning.convergence import STEP_LIMIT, STUCK
 from gd_lightning.least_squares import jacobian
 from gd_lightning.residual_checks import FAILS
@@ -28,6 +28,7 @@ def sentences(found: "Comparison") -> list[str]:
         return ["None of the functions could be fitted."]
     return [
         *_about_the_count(found),
+        *_about_the_weights(found),
         *_about_the_first(found),
         *_about_the_same_curve(found),
         *_about_those_on_their_way(found),
@@ -47,17 +48,21 @@ def _about_the_count(found: "Comparison") -> list[str]:
             f"With {n} points AICc is infinite for {_listed(few)}, which stand{'s' * (len(few) == 1)} behind: it "
             "takes two more points than parameters."
         )
-    met = [row.function for row in found.fitted if row.goodness is not None and row.goodness.dof <= 0]
+    met = [row.function for row in found.fitted if not row.tells]
     if met and found.by in CRITERIA:
         have, meet = ("has", "meets") if len(met) == 1 else ("have", "meet")
         lines.append(
             f"{_listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
             "that tells nothing."
         )
+    return lines
+
+
+def _about_the_weights(found: "Comparison") -> list[str]:
     sigma = found.points.sigma
     if sigma is not None and bool((sigma != sigma[0]).any()):
-        lines.append(f"RMSE counts all points alike; R2 and {found.measure} weigh them by 1/sigma**2.")
-    return lines
+        return [f"RMSE counts all points alike; R2 and {found.measure} weigh them by 1/sigma**2."]
+    return []
 
 
 def _about_the_first(found: "Comparison") -> list[str]:
@@ -68,12 +73,11 @@ def _about_the_first(found: "Comparison") -> list[str]:
         why = f"{found.measure} differs by less than {NEAR:g}"
         if found.by in SCORES:
             why = "mean squared errors at points kept out within two standard errors of their difference to the first"
-        who = _listed(near) if len(near) <= MANY else f"{near[0]} and {len(near) - 1} others"
-        return [f"{who} are indistinguishable on these data ({why})."]
+        return [f"{_some(near)} are indistinguishable on these data ({why})."]
     if not others:
         return []
     second = others[0]
-    apart = f"{found.measure} is {tenths(second.difference)} lower than that of {second.function}, the next"
+    apart = f"{found.measure} is {decimals(second.difference, 1)} lower than that of {second.function}, the next"
     if second.difference == math.inf:
         apart = f"the only one whose {found.measure} is finite"
     if found.by in SCORES:
@@ -96,10 +100,8 @@ def _about_those_on_their_way(found: "Comparison") -> list[str]:
     ]
     if not late:
         return []
-    who, may = _listed(late[:MANY]), "it" if len(late) == 1 else "they"
-    return [
-        f"{who} ended before the loss was least: {may} may be better than {may} stand{'s' * (len(late) == 1)} here."
-    ]
+    they, stand = ("it", "stands") if len(late) == 1 else ("they", "stand")
+    return [f"{_some(late)} ended before the loss was least: {they} may be better than {they} {stand} here."]
 
 
 def _far_behind(found: "Comparison", row: "Row") -> bool:
@@ -160,7 +162,7 @@ def _trends(best: "Row") -> str:
         )
     elif checks.autocorrelation[0] < FAILS and checks.correlation[0] > 0:
         told.append(f"resemble their neighbours (correlation {checks.correlation[0]:.2f})")
-    if best.result.absolute_sigma and best.goodness.dof > 0:
+    if best.result.absolute_sigma and best.tells:
         from scipy.special import chdtrc
 
         if chdtrc(best.goodness.dof, best.goodness.chi2) < FAILS:
@@ -176,7 +178,7 @@ def _points_alone(row: "Row") -> int:
     found = row.result
     assert found is not None
     assert row.goodness is not None
-    if row.goodness.dof <= 0:
+    if not row.tells:
         return 0  # which is told in another way
     params = found.curve.params.detach()
     jac = jacobian(lambda values: found.curve.evaluate(found.t, values), params)[:, found.curve.demands.free]
@@ -188,6 +190,11 @@ def _points_alone(row: "Row") -> int:
     left, values, _ = torch.linalg.svd(jac / jac.norm(dim=0), full_matrices=False)
     determined = left[:, values > 1e-10 * values[0]]
     return int((determined.square().sum(dim=-1) > ALONE).sum())
+
+
+def _some(names: Sequence[str]) -> str:
+    """Names in a sentence, as long as there are not too many."""
+    return _listed(names) if len(names) <= MANY else f"{names[0]} and {len(names) - 1} others"
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ import yaml
 
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.report import SCHEMA
+from gd_lightning.report import check_schema
 
 if TYPE_CHECKING:
     from gd_lightning.curve import Curve
@@ -149,9 +149,7 @@ def _as_result(file: Path, text: str) -> dict[str, Any]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
-    schema = content.get("schema", 0) if isinstance(content, dict) else 0
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputError(f"export: {file} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning")
+    check_schema(f"export: {file}", content)
     if not isinstance(content, dict) or not {"function", "parameters"} <= content.keys():
         raise InputError(f"export: {file} is no result of a fit; expected the folder of a run, such as {EXAMPLE}")
     return content

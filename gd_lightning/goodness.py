@@ -56,8 +56,7 @@ def goodness(preds: Tensor, points: Points, p: int, absolute_sigma: bool = False
     present = points.present.expand(points.targets.shape).cpu().numpy()
     targets = np.where(present, _double(points.targets), 0.0)
     sigma = np.ones(targets.shape) if points.sigma is None else np.where(present, _double(points.sigma), np.inf)
-    # beside that of the surest point, whose inverse square a number may not hold
-    weight = (sigma.min(axis=-1, keepdims=True) / sigma) ** 2
+    weight = _double(points.weights)
     n: Array = present.sum(axis=-1).astype(np.float64)
     dof = n - p
     with np.errstate(all="ignore"):  # what cannot be told is nan

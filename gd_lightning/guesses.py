@@ -95,10 +95,10 @@ def ratios(low: float, high: float, count: int) -> Axis:
     return Axis(logarithms.coordinates, logarithms.step, torch.exp)
 
 
-def both_signs(unit: float, high: float, count: int) -> Axis:
-    """Values of both signs: about even below the unit, in even ratios above it."""
-    end = math.asinh(high / unit)
-    return Axis(even(-end, end, count).coordinates, 2 * end / (count - 1), lambda x: unit * torch.sinh(x))
+def both_signs(unit: float, high: float, count: int, low: float | None = None) -> Axis:
+    """Values of both signs, from -high unless given: about even below the unit, in even ratios above it."""
+    ends = even(math.asinh((-high if low is None else low) / unit), math.asinh(high / unit), count)
+    return Axis(ends.coordinates, ends.step, lambda x: unit * torch.sinh(x))
 
 
 def project(t: Tensor, y: Tensor, columns: Columns, values: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -278,8 +278,7 @@ def decay_times(t: Tensor, count: int) -> Axis:
 
 def exponential_decay(t: Tensor, y: Tensor) -> list[float]:
     """Decay times, and slow growth away from the offset, by their rates 1/tau: through 0 lies a straight line."""
-    unit, low, high = 1e-2 / span(t), math.asinh(-1000.0), math.asinh(50000.0)
-    rates = Axis(even(low, high, 120).coordinates, (high - low) / 119, lambda x: unit * torch.sinh(x))
+    rates = both_signs(1e-2 / span(t), 500 / span(t), 120, low=-10 / span(t))
 
     def columns(t: Tensor, rate: Tensor) -> list[Tensor]:
         return [torch.exp(-rate * t), torch.ones_like(t)]

@@ -49,6 +49,17 @@ class Points(NamedTuple):
             return torch.ones_like(self.targets, dtype=torch.bool)
         return ~torch.isinf(self.sigma)
 
+    @property
+    def weights(self) -> Tensor:
+        """1/sigma**2 beside that of the surest point of each series, `(*batch, T)`; 0 where there is no point.
+
+        The inverse square of sigma itself a number may not hold.
+        """
+        if self.sigma is None:
+            return torch.ones_like(self.targets, dtype=torch.float64)
+        sigma = self.sigma.double()
+        return (sigma.amin(dim=-1, keepdim=True) / sigma) ** 2
+
     def to(self, like: Tensor) -> "Points":
         """The same points in the precision and on the device of a tensor."""
         columns = tuple(column.to(like) for column in self.columns)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from gd_lightning.errors import InputError
 from gd_lightning.report_cells import (
     beside,
     columns_of_series,
@@ -20,7 +21,7 @@ from gd_lightning.report_cells import (
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
 
-__all__ = ["SCHEMA", "printable", "report", "suggestion", "wrapped"]
+__all__ = ["SCHEMA", "check_schema", "printable", "report", "suggestion", "wrapped"]
 
 SCHEMA = 1  # of result.json and of saved files, raised whenever a reader of the last one would misread a file
 WIDTH = 80  # columns of a terminal
@@ -45,6 +46,17 @@ def report(result: dict[str, Any]) -> str:
         [line for sentence in result.get("summary", []) for line in wrapped(sentence)] + suggestion(result),
     ]
     return printable("\n\n".join("\n".join(block) for block in blocks if block))
+
+
+def check_schema(file: object, content: object) -> None:
+    """Refuse what a later version wrote.
+
+    Raises:
+        InputError: naming the file and both versions of the format.
+    """
+    schema = content.get("schema", 0) if isinstance(content, dict) else 0
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise InputError(f"{file} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning to read it")
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from gd_lightning.comparison_table import comparison_markdown, comparison_text, is_comparison
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.report import SCHEMA, printable, report
+from gd_lightning.report import check_schema, report
 from gd_lightning.report_cells import is_batch
 
 __all__ = ["find", "read", "run"]
@@ -63,7 +63,7 @@ def run(args: Sequence[str]) -> int:
         path = find(given.RUN)
         content, found = read(path)
         made = None if given.format == "json" else rendering(given.format, path.name == COMPARISON)
-        text = content if made is None else printable(rendered(made, found, path))
+        text = content if made is None else rendered(made, found, path)
         if given.RUN is None and given.format == "text":
             text += f"\nRun folder: {path.parent}"
         print(text.removesuffix("\n"), flush=True)
@@ -164,9 +164,7 @@ def read(path: Path) -> tuple[str, dict[str, Any]]:
         raise InputError(f"{path} is no whole {expected}: {error}; make the run again") from None
     except RecursionError:
         raise InputError(f"{path} is no {expected} of a run") from None
-    schema = result.get("schema", 0) if isinstance(result, dict) else 0
-    if isinstance(schema, int) and schema > SCHEMA:
-        raise InputError(f"{path} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning to read it")
+    check_schema(path, result)
     if expected == COMPARISON:
         if not is_comparison(result):
             raise InputError(

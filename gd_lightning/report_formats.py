@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gd_lightning.report import suggestion
+from gd_lightning.report import printable, suggestion
 from gd_lightning.report_cells import (
     columns_of_series,
     each_series,
@@ -47,7 +47,7 @@ def markdown(result: dict[str, Any]) -> str:
     if lines := suggestion(result):
         command = " ".join(line.removesuffix("\\").strip() for line in lines).removeprefix("Try: ")
         blocks.append(f"Try: {code(command) if command.startswith('-') else marked(command)}")
-    return "\n\n".join(blocks)
+    return printable("\n\n".join(blocks))
 
 
 def latex(result: dict[str, Any]) -> str:
@@ -71,7 +71,7 @@ def latex(result: dict[str, Any]) -> str:
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join(lines)
+    return printable("\n".join(lines))
 
 
 def ended(result: dict[str, Any]) -> list[str]:

@@ -79,7 +79,6 @@ def _state(result: "FitResult") -> dict[str, Any]:
         "lr": result.lr,
         "guidance": None if told is None else {**asdict(told), "sentences": told.sentences()},
         "facts": result.facts,
-        "labels": result.labels,
         "series": result.series,
         "points": _as_columns(points),
         "holdout": None if result.holdout is None else _as_columns(result.holdout),
@@ -88,7 +87,6 @@ def _state(result: "FitResult") -> dict[str, Any]:
         "absolute_sigma": result.absolute_sigma,
         "interval_kind": result.interval_kind,
         "level": result.level,
-        "source": result.source,
     }
 
 
