@@ -1,28 +1,68 @@
-"""Many small least-squares problems of one function, solved side by side."""
+"""Many small least-squares problems of one function, solved side by side, on any device and in any precision.
 
-from typing import NamedTuple
+Rows stand last: each number of all rows is a plane, so that an operation on it serves all rows at once, whoever
+computes it: vector instructions, a compiler, a GPU.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from gd_lightning.convergence import EPS, Bools
+from gd_lightning.convergence import Bools
 from gd_lightning.residuals import SMALL, Array, Residuals
 
-__all__ = ["Solved", "solve"]
+__all__ = [
+    "Arrived",
+    "Known",
+    "Normal",
+    "Parts",
+    "Problem",
+    "Solved",
+    "keep_step",
+    "normal_equations",
+    "plan_step",
+    "solve",
+    "solve_rows",
+]
 
-STEPS = 200  # from a good start a series takes four to ten
+STEPS = 200  # from a good start a row takes four to ten
 TOLERANCE = 1e-9  # in standard errors
-STILL = 1e-9  # beside a parameter, what is left to go to it
 DAMPING = 1e-3  # what damps the first step; Gauss and Newton's own, undamped, leaps too far from a poor start
 LEAST, MOST = 1e-9, 1e15  # damping below the one is none; beyond the other no step moves anything
-PIVOT = 1e-14  # of columns of length 1, what is left of one that the others span
-COSINE = 1e-7  # between residuals and a column: where no step gains anything, whether that is a minimum
 SLOWEST, FASTEST = 0.9, 0.01  # share of a step that the next one takes; what is foretold of it trusts no other
 BLOCK = 5 * SMALL  # points that are computed at once where torch computes them
+RESTING = 0.1  # share of rows at rest from which on it pays to go on without them
+LOOKS = 4  # steps on a GPU for each time that the rows at rest are counted, for which it has to be waited
+
+FEW = 256  # rows, below which compiled code gains nothing, and a single one would have to be compiled for itself
+
+
+class Precision(NamedTuple):
+    """What numbers of a precision can tell.
+
+    Attributes:
+        eps: the distance from 1 to the next number.
+        still: beside a parameter, what is left to go to it where it has arrived.
+        cosine: between residuals and a column: where no step gains anything, whether that is a minimum.
+        pivot: of columns of length 1, what is left of one that the others span.
+    """
+
+    eps: float
+    still: float
+    cosine: float
+    pivot: float
+
+    @classmethod
+    def of(cls, dtype: torch.dtype) -> "Precision":
+        return cls(torch.finfo(dtype).eps, *((1e-9, 1e-7, 1e-14) if dtype == torch.float64 else (1e-5, 1e-3, 1e-6)))
 
 
 class Solved(NamedTuple):
-    """Where each of R rows arrived.
+    """Where each of R rows arrived, as `solve` tells it.
 
     Attributes:
         theta: the free parameters, `(R, F)`.
@@ -37,35 +77,124 @@ class Solved(NamedTuple):
     steps: NDArray[np.int64]
 
 
-class _Normal(NamedTuple):
-    """The normal equations of R rows, with columns of length 1; rows stand last, so that each number is a plane.
+class Arrived(NamedTuple):
+    """The same as tensors, as `solve_rows` tells it: theta is `(F, R)`."""
+
+    theta: Tensor
+    total: Tensor
+    converged: Tensor
+    steps: Tensor
+
+
+class Normal(NamedTuple):
+    """The normal equations of R rows, with columns of length 1.
 
     Attributes:
         total: the sum of squares, `(R,)`; infinite where it or a derivative is not finite.
         size: lengths of the Jacobian's columns, `(F, R)`; 1 where a column is 0.
         slope: cosines times the length of the residuals, J'r / size, `(F, R)`.
-        matrix: J'J / (size size'), `(F, F, R)`.
+        matrix: J'J / (size size') below the diagonal, which is 1: row after row, `(F*(F-1)/2, R)`.
     """
 
-    total: Array
-    size: Array
-    slope: Array
-    matrix: Array
+    total: Tensor
+    size: Tensor
+    slope: Tensor
+    matrix: Tensor
 
-    def select(self, chosen: Bools) -> "_Normal":
-        return _Normal(*(values[..., chosen] for values in self))
+    def select(self, rows: Tensor) -> "Normal":
+        return Normal(*(values.index_select(-1, rows) for values in self))
 
 
-@np.errstate(all="ignore")  # what is not finite is looked for
-def solve(
-    problem: Residuals,
-    theta: Array,
-    frozen: Bools | None = None,
+def normal_equations(total: Tensor, squares: Tensor, slope: Tensor, matrix: Tensor) -> Normal:
+    """The normal equations from sums over the points.
+
+    Args:
+        total: of the squares of the residuals, `(R,)`.
+        squares: of the squares of the Jacobian's columns, `(F, R)`.
+        slope: of the products of residuals and columns, `(F, R)`.
+        matrix: of the products of two columns, each with those before it, `(F*(F-1)/2, R)`.
+    """
+    sound = torch.isfinite(total) & torch.isfinite(squares).all(dim=0) & torch.isfinite(slope).all(dim=0)
+    size = torch.where(squares > 0, squares.sqrt(), 1.0)
+    sizes = size.unbind(0)
+    pairs = [(i, k) for i in range(len(sizes)) for k in range(i)]
+    entries = [entry / sizes[i] / sizes[k] for entry, (i, k) in zip(matrix.unbind(0), pairs, strict=True)]
+    scaled = torch.stack(entries) if entries else matrix
+    return Normal(torch.where(sound, total, torch.inf), size, slope / size, scaled)
+
+
+class Known(NamedTuple):
+    """What is known of R rows, wherever they stand.
+
+    Attributes:
+        of_targets: length of each row's data in units of sigma, `(R,)`.
+        points_each: how many points each row has, `(R,)`.
+        low: lower bounds, `(F, 1)`; none where no parameter has a bound.
+        high: upper bounds, likewise.
+    """
+
+    of_targets: Tensor
+    points_each: Tensor
+    low: Tensor | None = None
+    high: Tensor | None = None
+
+    def select(self, rows: Tensor) -> "Known":
+        return Known(self.of_targets[rows], self.points_each[rows], self.low, self.high)
+
+
+class Problem(Protocol):
+    """The residuals of R rows."""
+
+    known: Known
+
+    def look(self, theta: Tensor) -> Normal:
+        """The normal equations at theta `(F, R)`."""
+
+    def select(self, rows: Tensor) -> "Problem":
+        """The same of some rows."""
+
+
+class State(NamedTuple):
+    """Where R rows stand, and what they remember; the last three tell of those that rest."""
+
+    theta: Tensor
+    here: Normal
+    moving: Tensor
+    damped: Tensor
+    before: Tensor
+    done: Tensor
+    converged: Tensor
+    steps: Tensor
+
+    def select(self, rows: Tensor) -> "State":
+        others = {name: value.index_select(-1, rows) for name, value in self._asdict().items() if name != "here"}
+        return State(here=self.here.select(rows), **others)
+
+
+class Plan(NamedTuple):
+    """The next step: where it leads, how long it is beside the columns, and what it should gain."""
+
+    tried: Tensor
+    length: Tensor
+    foretold: Tensor
+    faint: Tensor
+    rounding: Tensor
+
+
+Parts = tuple[Callable[[Known, State, float], tuple[State, Plan]], Callable[[State, Plan, Normal], State]]
+
+
+@torch.no_grad()
+def solve_rows(
+    problem: Problem,
+    theta: Tensor,
+    frozen: Tensor | None = None,
     steps: int = STEPS,
     tolerance: float = TOLERANCE,
     damping: float = DAMPING,
-) -> Solved:
-    """theta <- theta - (J'J + damping*diag(J'J))**-1 J'r, each row for itself, until it has arrived and is dropped.
+    parts: "Parts | None" = None,
+) -> Arrived:
+    """theta <- theta - (J'J + damping*diag(J'J))**-1 J'r, each row for itself, until it has arrived and rests.
 
     A step that lowers the sum of squares is kept and its row's damping falls to nothing; any other is taken back and
     the damping rises (Levenberg, 1944; Marquardt, 1963). A parameter that meets a bound stops there, and the others
@@ -74,7 +203,201 @@ def solve(
     The normal equations cost a fifth of what orthogonal factors do, and square the condition number: with one of 1e4
     (columns of length 1) each step still has eight digits, with 1e7 and more a row may end as not converged where
     `levenberg_marquardt.minimum` arrives. The minimum itself is as exact as its gradient: parameters to 1e-9 of
-    themselves or of their standard errors. Saddles are not looked for.
+    themselves or of their standard errors in double precision. Saddles are not looked for.
+
+    Args:
+        problem: the residuals.
+        theta: where to start, `(F, R)`.
+        frozen: which parameters stay as they are, `(F, R)`.
+        steps: how many at most.
+        tolerance: how far from the minimum a row may end, in units of the parameters' standard errors.
+        damping: that of the first step; 0 where the start is so near that no step will leap too far.
+        parts: the two halves of a step, where they have been compiled.
+
+    Returns:
+        Where each row arrived. A row that is not finite at its start stays there, and disturbs no other.
+    """
+    known = problem.known
+    theta = theta.clone() if known.low is None else theta.clamp(known.low, known.high)
+    count = theta.shape[-1]
+    moving = torch.ones_like(theta, dtype=torch.bool) if frozen is None else ~frozen
+    no = theta.new_zeros(count, dtype=torch.bool)
+    state = State(
+        theta,
+        problem.look(theta),
+        moving,
+        theta.new_full((count,), damping),
+        theta.new_full((count,), torch.nan),
+        no,
+        no.clone(),
+        no.long(),
+    )
+    ended = Arrived(theta.clone(), state.here.total.clone(), no.clone(), no.long())  # overwritten as rows come to rest
+    rows = torch.arange(count, device=theta.device)
+    every = LOOKS if theta.device.type == "cuda" else 1
+    for taken in range(steps + 1):
+        plan, keep = parts if parts is not None and len(rows) >= FEW else (plan_step, keep_step)
+        state, planned = plan(problem.known, state, tolerance)
+        if taken == steps or taken % every == 0:
+            resting = len(rows) if taken == steps else int(state.done.sum())
+            if resting > RESTING * len(rows) or resting == len(rows):
+                _write(ended, rows, state)
+                if resting == len(rows):
+                    break
+                on = (~state.done).nonzero().squeeze(-1)
+                rows, state, problem = rows[on], state.select(on), problem.select(on)
+                planned = Plan(*(value.index_select(-1, on) for value in planned))
+        state = keep(state, planned, problem.look(planned.tried))
+    return ended
+
+
+def _write(ended: Arrived, rows: Tensor, state: State) -> None:
+    """Note where rows stand; those that go on will be noted again."""
+    ended.theta[:, rows] = state.theta
+    ended.total[rows] = state.here.total
+    ended.converged[rows] = state.converged
+    ended.steps[rows] = state.steps
+
+
+def plan_step(known: Known, state: State, tolerance: float) -> tuple[State, Plan]:
+    """The next step of each row, and which rows need none."""
+    theta, here, damped, before = state.theta, state.here, state.damped, state.before
+    precision = Precision.of(theta.dtype)
+    pulled = _pulled(known, theta, here, state.moving)
+    moves, foretold = _step(known, theta, here, pulled, damped)
+    length = (moves * moves).sum(dim=0).sqrt()
+    # a step is a part of the one before it, so that this much is left to go after this one
+    share = (length / before).nan_to_num(nan=SLOWEST).clamp(FASTEST, SLOWEST)
+    left = moves.abs() * (share / (1 - share))
+    sizes, size = theta.abs() * here.size, here.total.sqrt()
+    spare = (known.points_each - state.moving.sum(dim=0)).clamp(min=1)
+    enough = torch.maximum(tolerance * size / spare.sqrt(), precision.still * sizes)
+    rounding = 4 * precision.eps * size * (known.of_targets + size + sizes.sum(dim=0))
+    faint = foretold.abs() <= rounding
+    arrived = (left <= enough).all(dim=0) | (faint & (length >= before))
+    arrived &= damped <= DAMPING  # else it is the damping that makes the step short
+    stuck = (damped >= MOST) | ~torch.isfinite(here.total + length)
+    flat = ((here.slope.abs() <= precision.cosine * size) | ~pulled).all(dim=0)
+    converged = torch.isfinite(here.total) & (arrived | flat)
+    new = ~state.done
+    last = new & arrived & (foretold >= 0)  # that step, too, which is so short that it needs no trial
+    tried = theta + moves / here.size
+    if known.low is not None:
+        tried = tried.clamp(known.low, known.high)
+    total = torch.where(last, (here.total - foretold).clamp(min=0.0), here.total)
+    state = state._replace(
+        theta=torch.where(last, tried, theta),
+        here=here._replace(total=total),
+        done=state.done | arrived | stuck,
+        converged=torch.where(new, converged, state.converged),
+        steps=state.steps + last,
+    )
+    return state, Plan(tried, length, foretold, faint, rounding)
+
+
+def keep_step(state: State, plan: Plan, there: Normal) -> State:
+    """The rows where the step led, or where they were and with more damping."""
+    here = state.here
+    gained = here.total - there.total
+    kept = ((gained > 0) & (gained >= 1e-4 * plan.foretold)) | (plan.faint & (gained >= -plan.rounding))
+    kept = kept & torch.isfinite(there.total) & ~state.done
+    well = gained >= 0.75 * plan.foretold
+    less = torch.where(well, torch.where(state.damped > LEAST, 0.1 * state.damped, 0.0), state.damped)
+    return state._replace(
+        theta=torch.where(kept, plan.tried, state.theta),
+        here=Normal(*(torch.where(kept, new, old) for new, old in zip(there, here, strict=True))),
+        damped=torch.where(kept, less, (10 * state.damped).clamp(min=DAMPING)),
+        before=torch.where(kept, plan.length, state.before),
+        steps=state.steps + ~state.done,
+    )
+
+
+def _pulled(known: Known, theta: Tensor, here: Normal, moving: Tensor) -> Tensor:
+    """Which parameters may take a step: neither frozen nor at a bound that the loss pulls beyond, `(F, R)`."""
+    if known.low is None or known.high is None:
+        return moving
+    return moving & ~((theta <= known.low) & (here.slope > 0)) & ~((theta >= known.high) & (here.slope < 0))
+
+
+def _step(known: Known, theta: Tensor, here: Normal, pulled: Tensor, damped: Tensor) -> tuple[Tensor, Tensor]:
+    """The damped step of each row, between the bounds.
+
+    Returns:
+        The step times the columns' lengths, `(F, R)`; by how much the sum of squares should fall, `(R,)`.
+    """
+    pivot = Precision.of(theta.dtype).pivot
+    step = -_solved(here.matrix, here.slope, pulled, damped, pivot)
+    if known.low is None or known.high is None:
+        return step, damped * (step * step).sum(dim=0) - (step * here.slope * pulled).sum(dim=0)
+    low, high = ((bound - theta) * here.size for bound in (known.low, known.high))
+    places = torch.arange(len(step), device=step.device).unsqueeze(-1)
+    for _ in range(len(step)):
+        beyond = torch.where(pulled, torch.maximum(low - step, step - high), 0.0)
+        most, first = beyond.max(dim=0)
+        if not torch.compiler.is_compiling() and step.device.type == "cpu" and not (most > 0).any():
+            break
+        # the one that goes farthest beyond stops at its bound, and the others have another step
+        stops = (places == first) & (most > 0)
+        pulled = pulled & ~stops
+        step = torch.where(stops, step.clamp(low, high), step)
+        stopped = torch.where(pulled, 0.0, step)
+        slope = here.slope + _times(here.matrix, stopped)
+        step = torch.where(most > 0, stopped - _solved(here.matrix, slope, pulled, damped, pivot), step)
+    step = step.clamp(low, high)
+    return step, -(step * (2 * here.slope + _times(here.matrix, step))).sum(dim=0)
+
+
+def _times(matrix: Tensor, vector: Tensor) -> Tensor:
+    """The symmetric matrix with the diagonal 1 times a vector `(F, R)`."""
+    entries, values = iter(matrix.unbind(0)), vector.unbind(0)
+    sums = list(values)
+    for i in range(len(values)):
+        for k in range(i):
+            entry = next(entries)
+            sums[i] = sums[i] + entry * values[k]
+            sums[k] = sums[k] + entry * values[i]
+    return torch.stack(sums)
+
+
+def _solved(matrix: Tensor, slope: Tensor, pulled: Tensor, damped: Tensor, pivot: float) -> Tensor:
+    """(matrix + damping*I)**-1 slope of the parameters that are pulled, 0 for the others, `(F, R)`; by Cholesky.
+
+    A plane at a time: LAPACK's call for each row would cost several times the arithmetic.
+    """
+    takes, entries = pulled.unbind(0), iter(matrix.unbind(0))
+    values = list(torch.where(pulled, slope, 0.0).unbind(0))
+    lower: list[list[Tensor]] = []
+    for i in range(len(values)):
+        row: list[Tensor] = []
+        for k in range(i):
+            entry = next(entries) * (takes[i] & takes[k])
+            row.append(_less(entry, row, lower[k]) / lower[k][k])
+        row.append(_less(1 + damped, row, row).clamp(min=pivot).sqrt())
+        lower.append(row)
+        values[i] = _less(values[i], row[:i], values) / row[i]
+    for i in reversed(range(len(values))):
+        for k in range(i + 1, len(values)):
+            values[i] = torch.addcmul(values[i], lower[k][i], values[k], value=-1)
+        values[i] = values[i] / lower[i][i]
+    return torch.stack(values)
+
+
+def _less(value: Tensor, left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+    """The value less the products of what stands at the same places, as far as the left ones go."""
+    for a, b in zip(left, right, strict=False):
+        value = torch.addcmul(value, a, b, value=-1)
+    return value
+
+
+def solve(
+    problem: Residuals,
+    theta: Array,
+    frozen: Bools | None = None,
+    steps: int = STEPS,
+    tolerance: float = TOLERANCE,
+    damping: float = DAMPING,
+) -> Solved:
+    """`solve_rows` of a problem that computes in NumPy, as refits of one series do.
 
     Args:
         problem: the residuals, one row for each problem.
@@ -82,68 +405,54 @@ def solve(
         frozen: which parameters stay as they are, `(R, F)`.
         steps: how many at most.
         tolerance: how far from the minimum a row may end, in units of the parameters' standard errors.
-        damping: that of the first step; 0 where the start is so near that no step will leap too far.
-
-    Returns:
-        Where each row arrived. A row that is not finite at its start stays there, and disturbs no other.
+        damping: that of the first step.
     """
-    theta = np.clip(theta, problem.low, problem.high)
-    count, free = theta.shape
-    solved = Solved(theta, np.full(count, np.inf), np.zeros(count, dtype=bool), np.zeros(count, dtype=np.int64))
-    if not count:
-        return solved
-    rows = np.arange(count)
-    moving = np.ones((free, count), dtype=bool) if frozen is None else ~frozen.T
-    spare = np.maximum(problem.points_each - moving.sum(axis=0), 1)
-    damped, before = np.full(count, damping), np.full(count, np.nan)
-    theta, parts = theta.copy(), _parts(problem)
-    here = _look(parts, theta)
-    solved.total[:] = here.total
-    for taken in range(steps + 1):
-        moves, length, foretold = _step(problem, theta, here, moving, damped)
-        # a step is a part of the one before it, so that this much is left to go after this one
-        share = np.clip(np.nan_to_num(length / before, nan=SLOWEST), FASTEST, SLOWEST)
-        left = np.abs(moves) * (share / (1 - share))
-        sizes, size = np.abs(theta.T) * here.size, np.sqrt(here.total)
-        enough = np.maximum(tolerance * size / np.sqrt(spare), STILL * sizes)
-        rounding = 4 * EPS * size * (problem.size_of_targets + size + sizes.sum(axis=0))
-        faint = np.abs(foretold) <= rounding
-        arrived = (left <= enough).all(axis=0) | (faint & (length >= before))
-        arrived &= damped <= DAMPING  # else it is the damping that makes the step short
-        stuck = (damped >= MOST) | ~np.isfinite(here.total + length) | (taken == steps)
-        if (ended := arrived | stuck).any():
-            last = arrived & (foretold >= 0)  # that step, too, which is so short that it needs no trial
-            theta[last] = _moved(problem, theta[last], moves[:, last] / here.size[:, last])
-            flat = (np.abs(here.slope) <= COSINE * size) | ~_pulled(problem, theta, here, moving)
-            at = rows[ended]
-            solved.theta[at] = theta[ended]
-            solved.total[at] = np.where(last, np.maximum(here.total - foretold, 0.0), here.total)[ended]
-            solved.converged[at] = (np.isfinite(here.total) & (arrived | flat.all(axis=0)))[ended]
-            solved.steps[at] = taken + last[ended]
-            on = ~ended
-            if not on.any():
-                break
-            rows, theta, moving, spare = rows[on], theta[on], moving[:, on], spare[on]
-            damped, before, here = damped[on], before[on], here.select(on)
-            faint, rounding = faint[on], rounding[on]
-            moves, length, foretold = moves[:, on], length[on], foretold[on]
-            problem = problem.select(np.flatnonzero(on))
-            parts = _parts(problem)
-        tried = _moved(problem, theta, moves / here.size)
-        there = _look(parts, tried)
-        gained = here.total - there.total
-        kept = ((gained > 0) & (gained >= 1e-4 * foretold)) | (faint & (gained >= -rounding))
-        kept &= np.isfinite(there.total)
-        well = gained >= 0.75 * foretold
-        less = np.where(well, np.where(damped > LEAST, 0.1 * damped, 0.0), damped)
-        damped = np.where(kept, less, np.maximum(10 * damped, DAMPING))
-        before = np.where(kept, length, before)
-        if kept.all():
-            theta, here = tried, there
-        else:
-            theta[kept] = tried[kept]
-            here = _Normal(*(np.where(kept, new, old) for new, old in zip(there, here, strict=True)))
-    return solved
+    if not len(theta):
+        none = np.empty(0)
+        return Solved(theta, none, none.astype(bool), none.astype(np.int64))
+    planes = torch.from_numpy(np.ascontiguousarray(theta.T))
+    still = None if frozen is None else torch.from_numpy(np.ascontiguousarray(frozen.T))
+    found = solve_rows(_Rows(problem), planes, still, steps, tolerance, damping)
+    return Solved(
+        np.ascontiguousarray(found.theta.numpy().T),
+        found.total.numpy(),
+        found.converged.numpy(),
+        found.steps.numpy(),
+    )
+
+
+class _Rows:
+    """`Residuals` as a `Problem`."""
+
+    def __init__(self, problem: Residuals) -> None:
+        self.problem = problem
+        bounds = [torch.from_numpy(bound).unsqueeze(-1) for bound in (problem.low, problem.high) if problem.bounded]
+        self.known = Known(*map(torch.from_numpy, (problem.size_of_targets, problem.points_each)), *bounds)
+        self.parts = _parts(problem)
+
+    def select(self, rows: Tensor) -> "_Rows":
+        return _Rows(self.problem.select(rows.numpy()))
+
+    @np.errstate(all="ignore")  # what is not finite is looked for
+    def look(self, theta: Tensor) -> Normal:
+        free, count = theta.shape
+        total, squares, slope = np.empty(count), np.empty((free, count)), np.empty((free, count))
+        matrix = np.empty((free * (free - 1) // 2, count))
+        rows = np.ascontiguousarray(theta.numpy().T)
+        for block, problem in self.parts:
+            r, jac = problem.linearize(rows[block])
+            total[block] = problem.sum_of(r)
+            if problem.robust:
+                roots = problem.roots_of_weights(r)
+                r, jac = roots * r, roots[..., None] * jac
+            columns = [jac[..., i] for i in range(free)]
+            at = 0
+            for i, column in enumerate(columns):
+                slope[i, block], squares[i, block] = np.vecdot(column, r), np.vecdot(column, column)
+                for k in range(i):
+                    matrix[at, block] = np.vecdot(column, columns[k])
+                    at += 1
+        return normal_equations(*map(torch.from_numpy, (total, squares, slope, matrix)))
 
 
 def _parts(problem: Residuals) -> list[tuple[slice, Residuals]]:
@@ -155,109 +464,3 @@ def _parts(problem: Residuals) -> list[tuple[slice, Residuals]]:
         return [(slice(None), problem)]
     blocks = [slice(i, i + size) for i in range(0, problem.count, size)]
     return [(block, problem.select(block)) for block in blocks]
-
-
-def _look(parts: list[tuple[slice, Residuals]], theta: Array) -> _Normal:
-    """The normal equations at theta `(R, F)`."""
-    count, free = theta.shape
-    total, slope, matrix = np.empty(count), np.empty((free, count)), np.empty((free, free, count))
-    for block, problem in parts:
-        r, jac = problem.linearize(theta[block])
-        total[block] = problem.sum_of(r)
-        if problem.robust:
-            roots = problem.roots_of_weights(r)
-            r, jac = roots * r, roots[..., None] * jac
-        columns = [jac[..., i] for i in range(free)]
-        for i, column in enumerate(columns):
-            slope[i, block] = np.vecdot(column, r)
-            for k in range(i + 1):
-                matrix[i, k, block] = np.vecdot(column, columns[k])
-    size = np.sqrt(np.einsum("iir->ir", matrix))
-    size[size == 0] = 1.0
-    slope /= size
-    for i in range(free):
-        for k in range(i + 1):
-            matrix[i, k] /= size[i]
-            matrix[i, k] /= size[k]
-            matrix[k, i] = matrix[i, k]
-    sound = np.isfinite(total) & np.isfinite(matrix).all(axis=(0, 1)) & np.isfinite(slope).all(axis=0)
-    total[~sound] = np.inf
-    return _Normal(total, size, slope, matrix)
-
-
-def _pulled(problem: Residuals, theta: Array, here: _Normal, moving: Bools) -> Bools:
-    """Which parameters may take a step: neither frozen nor at a bound that the loss pulls beyond, `(F, R)`."""
-    if not problem.bounded:
-        return moving
-    at = theta.T
-    low, high = problem.low[:, None], problem.high[:, None]
-    pulled: Bools = moving & ~((at <= low) & (here.slope > 0)) & ~((at >= high) & (here.slope < 0))
-    return pulled
-
-
-def _moved(problem: Residuals, theta: Array, step: Array) -> Array:
-    """Parameters `(R, F)` after a step `(F, R)`, within their bounds."""
-    moved: Array = theta + step.T
-    return np.clip(moved, problem.low, problem.high) if problem.bounded else moved
-
-
-def _step(problem: Residuals, theta: Array, here: _Normal, moving: Bools, damped: Array) -> tuple[Array, Array, Array]:
-    """The damped step of each row, between the bounds.
-
-    Returns:
-        The step times the columns' lengths, `(F, R)`; how long that is, `(R,)`; and by how much the sum of squares
-        should fall.
-    """
-    pulled = _pulled(problem, theta, here, moving)  # a copy where there are bounds
-    step = -_solved(here.matrix, here.slope, pulled, damped)
-    if not problem.bounded:
-        square = np.einsum("ir,ir->r", step, step)
-        return step, np.sqrt(square), damped * square - np.einsum("ir,ir->r", step, here.slope * pulled)
-    low, high = ((bound - theta).T * here.size for bound in (problem.low, problem.high))
-    for _ in range(len(step)):
-        beyond = np.where(pulled, np.maximum(low - step, step - high), 0.0)
-        some = np.flatnonzero((beyond > 0).any(axis=0))
-        if not len(some):
-            break
-        # the one that goes farthest beyond stops at its bound, and the others have another step
-        first = beyond[:, some].argmax(axis=0), some
-        pulled[first] = False
-        step[first] = np.clip(step[first], low[first], high[first])
-        stopped = np.where(pulled, 0.0, step)[:, some]
-        matrix = here.matrix[..., some]
-        slope = here.slope[:, some] + np.einsum("ikr,kr->ir", matrix, stopped)
-        step[:, some] = stopped - _solved(matrix, slope, pulled[:, some], damped[some])
-    step = np.clip(step, low, high)
-    change = np.einsum("ikr,kr->ir", here.matrix, step)
-    foretold = -np.einsum("ir,ir->r", step, 2 * here.slope + change)
-    return step, np.sqrt(np.einsum("ir,ir->r", step, step)), foretold
-
-
-def _solved(matrix: Array, slope: Array, pulled: Bools, damped: Array) -> Array:
-    """(matrix + damping*I)**-1 slope of the parameters that are pulled, 0 for the others, `(F, R)`; by Cholesky.
-
-    A plane at a time: LAPACK's call for each row would cost several times the arithmetic.
-    """
-    free = len(slope)
-    lower = np.empty_like(matrix)
-    values = np.empty_like(slope)
-    every = pulled.all()
-    for i in range(free):
-        column = matrix[i:, i].copy()
-        if not every:
-            column *= pulled[i] & pulled[i:]
-        column[0] = 1.0 + damped
-        for k in range(i):
-            column -= lower[i:, k] * lower[i, k]
-        root = np.sqrt(np.maximum(column[0], PIVOT))
-        lower[i:, i] = column / root
-        lower[i, i] = root
-        value = slope[i].copy() if every else np.where(pulled[i], slope[i], 0.0)
-        for k in range(i):
-            value -= lower[i, k] * values[k]
-        values[i] = value / root
-    for i in reversed(range(free)):
-        for k in range(i + 1, free):
-            values[i] -= lower[k, i] * values[k]
-        values[i] /= lower[i, i]
-    return values

@@ -4,6 +4,7 @@
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -43,6 +44,7 @@ __all__ = [
     "Descent",
     "NonFiniteError",
     "descend",
+    "in_words",
 ]
 
 ROUNDING = 1e-6  # a loss that rises by no more has not risen, in single precision
@@ -130,6 +132,18 @@ def descend(
     curve.project()  # within their bounds, where they have any
     optimizer.zero_grad()  # reset the gradient
     return preds.detach(), loss.detach()
+
+
+def in_words(statuses: Sequence[str], messages: Sequence[str]) -> str:
+    """How many series ended with each status, and of which one was the first what its message says."""
+    parts = []
+    for status, count in Counter(statuses).most_common():
+        first = list(statuses).index(status)
+        told = status != CONVERGED and messages[first]
+        parts.append(
+            f"{count} {status}" + (f", the first of them series {first + 1} ({messages[first]})" if told else "")
+        )
+    return "; ".join(parts)
 
 
 class Taken(NamedTuple):
@@ -474,13 +488,12 @@ class Descent:
         statuses = self.statuses
         if len(statuses) == 1:
             return self._verdicts[0].message if self._verdicts else limit
-        parts = []
-        for status in sorted(set(statuses), key=statuses.count, reverse=True):
-            which = [i for i, one in enumerate(statuses) if one == status]
-            first = f" ({self._verdicts[which[0]].message})" if which[0] in self._verdicts else ""
-            named = f", the first of them series {which[0] + 1}{first}" if status != CONVERGED and first else ""
-            parts.append(f"{len(which)} {status}{named}")
-        return "; ".join(parts)
+        return in_words(statuses, self.messages)
+
+    @property
+    def messages(self) -> list[str]:
+        """One sentence about the status of each series; nothing about those that had steps still to take."""
+        return [self._verdicts[i].message if i in self._verdicts else "" for i in range(len(self.statuses))]
 
     def _lose(self, error: NonFiniteError, optimizer: Stepper) -> None:
         """Take back the last step of the series that left the finite numbers; the others go on."""

@@ -14,12 +14,14 @@ from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent, Scheduler
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.fitting_checks import DOMAINS
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
 from gd_lightning.losses import Loss, make_loss, mse
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, is_many, make_rule
-from gd_lightning.points import Points, as_numbers, as_points, check_numbers
+from gd_lightning.points import Points, as_numbers, as_points, check_numbers, check_shapes, masked, weighed
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
+from gd_lightning.several import Asked, Starts, check_starts, fit_several, split_starts, start_each
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
 
 __all__ = [
@@ -36,7 +38,6 @@ __all__ = [
 ]
 
 ARTICLE_STEPS = 10
-DOMAINS = {"t > 0": torch.gt, "t >= 0": torch.ge}
 
 
 def check_points(curve: Curve, points: Points, names: Sequence[str] | None = None) -> None:
@@ -224,6 +225,8 @@ def prepare(
     init: Mapping[str, float] | None,
     parameters: Mapping[str, Any] | None,
     dtype: torch.dtype | None,
+    weights: Any = None,
+    mask: Any = None,
 ) -> tuple[Curve, Points, tuple[str, ...]]:
     """What a user gives, as a curve without a start, the points it is fitted to, and what to write on the axes.
 
@@ -231,12 +234,16 @@ def prepare(
     """
     resolved = resolve(function)
     points, predictors = as_points(t, y, sigma, dtype, used=arguments(resolved))
+    points = masked(weighed(points, weights), mask)
     of_one_length = all(column.shape == points.targets.shape for column in points.columns)
     if points.sigma is not None and points.targets.dim() == 1 and of_one_length:
         points = points.where(points.present)
     curve = Curve(function if isinstance(function, str) else resolved, parameters, predictors)
     curve.known_start(init)
-    check_points(curve, points, predictors)
+    if points.batch:  # of several series, some may be beyond use
+        check_shapes(points, predictors or curve.predictors)
+    else:
+        check_points(curve, points, predictors)
     curve.to(device=points.targets.device, dtype=points.targets.dtype)
     curve.set_params(curve.params.expand(*points.batch, -1))
     check_function(curve, points)
@@ -283,8 +290,11 @@ def fit(
     seed: int = 2021,
     dtype: torch.dtype | None = None,
     absolute_sigma: bool = False,
+    weights: Any = None,
+    mask: Any = None,
+    compile: bool = False,
 ) -> FitResult:
-    """Fit a function to a series, by Levenberg-Marquardt or, where a learning rate is given, by the article's loop.
+    """Fit a function to a series, or to many, by Levenberg-Marquardt or, with a learning rate, by the article's loop.
 
     The loss is such as mean((function(t, *params) - y)**2); a step of the article is params -= lr * its gradient.
 
@@ -296,7 +306,7 @@ def fit(
             rest are parameters.
         y: data at t, likewise; shape `(*batch, T)` for several series; or the name of a column where t is a data frame.
         sigma: standard deviations of y; each point then weighs 1/sigma**2. A number, numbers, or a column's name.
-        init: starting values by name.
+        init: starting values by name; each a number, or one number for each series, shape `(*batch)`.
         parameters: what is demanded of them by name, such as `{"a": {"init": 1, "min": 0}, "b": {"expr": "2*a"},
             "c": {"fixed": 0}}`.
         start: where parameters without a starting value begin: `"random"` at random normal numbers, as in the article;
@@ -321,9 +331,15 @@ def fit(
         absolute_sigma: if true, sigma is used in an absolute sense and the covariance of the parameters reflects these
             absolute values. If false, only the relative magnitudes of sigma matter: the covariance is scaled so that
             the reduced chi-square is 1.
+        weights: in place of sigma, what the square of each residual is multiplied with, 1/sigma**2; 0 leaves it out.
+        mask: which points count, true or false, of a shape that broadcasts to that of y; the others may be anything.
+        compile: whether steps of very many series are compiled by `torch.compile`, which takes some seconds and a C++
+            compiler, and makes them several times as fast.
 
     Returns:
-        The result. A descent whose loss ceases to be finite ends with the status "diverged" and the last
+        The result; of several series, parameters and all that follows from them have leading axes, and each series has
+        a status of its own. A series that cannot be fitted disturbs no other: it is "unusable", its parameters are nan,
+        and `messages` says why. A descent whose loss ceases to be finite ends with the status "diverged" and the last
         parameters that had a finite loss; it raises nothing.
 
     Raises:
@@ -349,31 +365,41 @@ def fit(
     if least_squares and dtype is None:
         dtype = torch.float64
     loss_function = make_loss(loss)
-    curve, points, labels = prepare(function, t, y, sigma, init, parameters, dtype)
+    init, own = split_starts(init)
+    curve, points, labels = prepare(function, t, y, sigma, init, parameters, dtype, weights, mask)
     lr = read_lr(lr, curve.names, points.batch)
-    began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
-    chosen = ARTICLE_LR if least_squares else choose_lr(lr, trial, curve, points, began, loss_function)
-    rule = make_rule(optimizer, curve.params, chosen)
-    schedule = make_scheduler(scheduler, rule, lr)
-    told = None
-    descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
-    if not least_squares:
-        told = guidance(curve, points, rule, loss_function, linear=is_linear(curve, points))
-        if schedule is None:
-            descent.refresh = refreshed(lr, told, rule, curve, points, loss_function)
-    taken = 0
-    while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
-        taken += len(seen)
-    descent.end(rule, points)
-    return FitResult.of(
-        descent,
-        points,
-        seed,
-        loss=loss,
-        start=began,
-        labels=labels,
-        optimizer=type(rule).__name__,
-        lr=None if least_squares else rule.param_groups[0]["lr"],
-        guidance=told,
-        absolute_sigma=absolute_sigma,
-    )
+
+    def descend(curve: Curve, points: Points, lr: Any, own: Starts) -> FitResult:
+        began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
+        start_each(curve, own)
+        chosen = ARTICLE_LR if least_squares else choose_lr(lr, trial, curve, points, began, loss_function)
+        rule = make_rule(optimizer, curve.params, chosen)
+        schedule = make_scheduler(scheduler, rule, lr)
+        told = None
+        descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
+        if not least_squares:
+            told = guidance(curve, points, rule, loss_function, linear=is_linear(curve, points))
+            if schedule is None:
+                descent.refresh = refreshed(lr, told, rule, curve, points, loss_function)
+        taken = 0
+        while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
+            taken += len(seen)
+        descent.end(rule, points)
+        return FitResult.of(
+            descent,
+            points,
+            seed,
+            loss=loss,
+            start=began,
+            labels=labels,
+            optimizer=type(rule).__name__,
+            lr=None if least_squares else rule.param_groups[0]["lr"],
+            guidance=told,
+            absolute_sigma=absolute_sigma,
+        )
+
+    if not points.batch:
+        check_starts(curve, own, points.batch)
+        return descend(curve, points, lr, {})
+    asked = Asked(least_squares, start, init, loss, steps, seed, bool(absolute_sigma), compile, labels)
+    return fit_several(curve, points, lr, own, descend, asked)

@@ -423,12 +423,14 @@ class Minimum(NamedTuple):
         params: parameters `(*batch, P)`, in double precision.
         loss: the loss there, `(*batch)`.
         steps: how many steps it took.
+        each: how many each series took, `(S,)`.
         verdicts: what became of each series; none of those that had steps still to take.
     """
 
     params: Tensor
     loss: Tensor
     steps: int
+    each: NDArray[np.int64]
     verdicts: list[Verdict | None]
 
 
@@ -448,12 +450,13 @@ def minimum(curve: Curve, points: Points, loss_function: Loss, start: Tensor, st
     try:
         problem = Residuals(curve, points, loss_function)
         rule = LevenbergMarquardt([curve.params])
-        taken = 0
+        taken, each = 0, np.zeros(problem.count, dtype=np.int64)
         while taken < steps and (taken == 0 or (rule.status == RUNNING).any()):
+            each += rule.status == RUNNING if taken else 1
             rule.advance(problem)
             taken += 1
         params = curve.demands.project(problem.params(rule.theta))
         loss = torch.from_numpy(problem.sum_of(problem(rule.theta)) / problem.points_each)
-        return Minimum(params, loss.reshape(points.batch), taken, rule.verdicts(problem))
+        return Minimum(params, loss.reshape(points.batch), taken, each, rule.verdicts(problem))
     finally:
         curve.set_params(kept)

@@ -11,7 +11,17 @@ from torch import Tensor
 
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["Points", "Predictors", "as_numbers", "as_points", "check_numbers", "stack"]
+__all__ = [
+    "Points",
+    "Predictors",
+    "as_numbers",
+    "as_points",
+    "check_numbers",
+    "check_shapes",
+    "masked",
+    "stack",
+    "weighed",
+]
 
 Predictors = Tensor | tuple[Tensor, ...]
 
@@ -69,6 +79,19 @@ class Points(NamedTuple):
     def where(self, chosen: Tensor) -> "Points":
         """The points of one series for which a tensor of shape `(T,)` is true, or which it numbers."""
         columns = tuple(column[chosen] for column in self.columns)
+        t = columns if isinstance(self.t, tuple) else columns[0]
+        return Points(t, self.targets[chosen], None if self.sigma is None else self.sigma[chosen])
+
+    def flat(self) -> "Points":
+        """Several series on one leading axis, `(S, T)`."""
+        shape = (-1, self.targets.shape[-1])
+        columns = tuple(column if column.dim() == 1 else column.reshape(shape) for column in self.columns)
+        t = columns if isinstance(self.t, tuple) else columns[0]
+        return Points(t, self.targets.reshape(shape), None if self.sigma is None else self.sigma.reshape(shape))
+
+    def rows(self, chosen: Tensor) -> "Points":
+        """Some of several series `(S, T)`: those for which a tensor of shape `(S,)` is true, or which it numbers."""
+        columns = tuple(column if column.dim() == 1 else column[chosen] for column in self.columns)
         t = columns if isinstance(self.t, tuple) else columns[0]
         return Points(t, self.targets[chosen], None if self.sigma is None else self.sigma[chosen])
 
@@ -166,6 +189,58 @@ def as_points(
     return Points(predictors, targets, deviations), names
 
 
+def weighed(points: Points, weights: Any) -> Points:
+    """The same points, whose squared residuals are multiplied with weights: sigma = weights**(-1/2).
+
+    Raises:
+        InputError: there is a sigma, too, or a weight is below 0.
+    """
+    if weights is None:
+        return points
+    if points.sigma is not None:
+        raise InputError("weights: given beside sigma; expected one of them, weights are 1/sigma**2")
+    values = _for_each("weights", as_numbers("weights", weights, torch.float64, points.targets.device), points)
+    if (values < 0).any():
+        raise InputError(f"weights: the least is {values[values < 0].min().item():g}, expected none below 0")
+    return points._replace(sigma=(values**-0.5).to(points.targets))
+
+
+def masked(points: Points, mask: Any) -> Points:
+    """The same points, of which those count for which a mask is true; the numbers of the others are made harmless.
+
+    Raises:
+        InputError: the mask is no row of true and false for each series.
+    """
+    if mask is not None:
+        values = as_numbers("mask", mask, torch.float64, points.targets.device)
+        if not ((values == 0) | (values == 1)).all():
+            raise InputError("mask: expected true where a point counts and false where it does not")
+        sigma = torch.ones_like(points.targets) if points.sigma is None else points.sigma
+        points = points._replace(sigma=torch.where(_for_each("mask", values, points) == 1, sigma, torch.inf))
+    absent = ~points.present
+    if not absent.any() or any(column.shape[-1:] != points.targets.shape[-1:] for column in points.columns):
+        return points
+    first = (~absent).int().argmax(dim=-1, keepdim=True)
+    columns = []
+    for column in points.columns:
+        each = column.expand(points.targets.shape)
+        harmless = torch.where(absent, each.gather(-1, first), each)
+        columns.append(column if torch.isfinite(column).all() else harmless)
+    t = tuple(columns) if isinstance(points.t, tuple) else columns[0]
+    return points._replace(t=t, targets=points.targets.masked_fill(absent & ~torch.isfinite(points.targets), 0.0))
+
+
+def _for_each(name: str, values: Tensor, points: Points) -> Tensor:
+    """Values of a shape that broadcasts, one for each point."""
+    try:
+        return values.expand(points.targets.shape)
+    except RuntimeError:
+        raise InputError(
+            f"{name} has shape {tuple(values.shape)} and y has shape {tuple(points.targets.shape)}; expected one "
+            "for each point"
+        ) from None
+
+
 def _column(table: Any, key: str, values: Any) -> Any:
     """The values, or where they are the name of a column that column."""
     if not isinstance(values, str):
@@ -207,8 +282,8 @@ def _own(values: Any) -> Any:
     return values.copy() if hasattr(values, "copy") else values
 
 
-def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
-    """Refuse points that are not finite numbers in rows of one length, or whose sigma is not above zero.
+def check_shapes(points: Points, names: Sequence[str] = ("t",)) -> None:
+    """Refuse points that are not rows of numbers of one length.
 
     Raises:
         InputError: naming the first such thing.
@@ -222,6 +297,16 @@ def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
                 f"{name} has shape {tuple(column.shape)} and y has shape {tuple(targets.shape)}; "
                 "expected one row of numbers each, of one length"
             )
+
+
+def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
+    """Refuse points that are not finite numbers in rows of one length, or whose sigma is not above zero.
+
+    Raises:
+        InputError: naming the first such thing.
+    """
+    check_shapes(points, names)
+    targets = points.targets
     sigma = [] if points.sigma is None else [("sigma", points.sigma)]
     for name, values in (*zip(names, points.columns, strict=True), ("y", targets), *sigma):
         bad = ~torch.isfinite(values) if name != "sigma" else ~(values > 0)

@@ -18,7 +18,7 @@ from gd_lightning import export, saved
 from gd_lightning.cautions import ARRIVED, cautions
 from gd_lightning.conditioning import Guidance
 from gd_lightning.curve import Curve
-from gd_lightning.descent import Descent
+from gd_lightning.descent import Descent, in_words
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.formula_text import formula_texts
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from gd_lightning.bootstrap import Bootstrap
+    from gd_lightning.many import Fits
     from gd_lightning.profile import Profile
 
 __all__ = ["FitResult", "versions"]
@@ -69,8 +70,12 @@ class FitResult:
             pass; "singular" likewise, but the data do not determine some parameter, and `message` says which; "step
             limit" when the allotted steps were used up; "stuck" when no step lowers the loss as its gradient foretells;
             "diverged" when the loss ceased to be finite, in which case `parameters` are the last ones whose loss was
-            finite; "stopped" when it was ended from outside. Of several series an array of text, shape `(*batch)`.
+            finite; "stopped" when it was ended from outside. Of several series an array of text, shape `(*batch)`, and
+            "unusable" where a series has no numbers to fit: its parameters are nan, and `messages` says why.
         message: one sentence about the status.
+        messages: of several series a sentence about the status of each, an array of text of shape `(*batch)`; empty
+            where the steps were used up. Nothing of one series.
+        steps_each: of very many series how many steps each took, a tensor `(*batch)`; else nothing.
         seed: the seed that the start, and generated data, came from.
         loss: name of the loss that was descended.
         start: how the start was found: "given", "random", "guess" from the data, or "multi-start", the best of many
@@ -123,6 +128,8 @@ class FitResult:
     source: str = ""
     allowed: int | None = None
     undo: tuple[str, ...] | None = None
+    messages: Any = None
+    steps_each: Any = None
 
     @classmethod
     def of(
@@ -175,6 +182,64 @@ class FitResult:
             interval_kind=interval_kind,
             level=level,
             source=source,
+            messages=np.array(descent.messages, dtype=object).reshape(points.batch) if points.batch else None,
+        )
+
+    @classmethod
+    def of_many(
+        cls,
+        curve: Curve,
+        points: Points,
+        fits: "Fits",
+        seed: int | None,
+        *,
+        loss: str,
+        start: str,
+        labels: Sequence[str],
+        absolute_sigma: bool,
+        rmse_history: Sequence[float] = (),
+        optimizer: str = "LevenbergMarquardt",
+        lr: Any = None,
+    ) -> "FitResult":
+        """The result of series each of which was fitted for itself.
+
+        Args:
+            curve: the curve; its parameters become those of the fits.
+            points: the data, `(*batch, T)`.
+            fits: what became of each series, in the order of the flattened batch.
+            seed: as in the result, like what follows.
+            loss: name of the loss.
+            start: how the starts were found.
+            labels: what to write on the axes.
+            absolute_sigma: what sigma means.
+            rmse_history: as far as it is known.
+            optimizer: name of the update rule.
+            lr: its learning rate.
+        """
+        batch, names = points.batch, curve.names
+        curve.set_params(fits.params.reshape(*batch, len(names)))
+        curve.initial_params = fits.start.to(curve.params).reshape(*batch, len(names))
+        return cls(
+            function=curve.function_name,
+            parameters=by_name(curve, curve.params.detach()),
+            initial_parameters=by_name(curve, curve.initial_params),
+            rmse=fits.rmse.reshape(batch),
+            rmse_history=list(rmse_history),
+            steps=int(fits.steps.max()),
+            status=fits.status.astype(str).reshape(batch),
+            message=in_words(fits.status.tolist(), fits.message.tolist()),
+            seed=seed,
+            curve=curve,
+            points=points,
+            loss=loss,
+            start=start,
+            facts={"points": int(points.present.sum())},
+            labels=tuple(labels),
+            optimizer=optimizer,
+            lr=lr,
+            absolute_sigma=absolute_sigma,
+            messages=fits.message.reshape(batch),
+            steps_each=fits.steps.reshape(batch),
         )
 
     @cached_property

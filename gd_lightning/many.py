@@ -1,0 +1,347 @@
+"""Very many series fitted side by side: the quick solver for nearly all of them, the careful one for the rest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gd_lightning.batch import Normal, solve_rows
+from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, Verdict, verdict
+from gd_lightning.curve import Curve
+from gd_lightning.fitting_checks import unusable
+from gd_lightning.levenberg_marquardt import MOST_STEPS, minimum
+from gd_lightning.losses import Loss, mse
+from gd_lightning.planes import SeriesPlanes, Tools
+from gd_lightning.points import Points
+from gd_lightning.residuals import Residuals
+from gd_lightning.uncertainty import uncertainty
+
+__all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
+
+UNUSABLE = "unusable"
+LEAST_MESSAGE = "the loss is least there, to rounding"
+AT_ONCE = 400_000  # points that go side by side: large enough for what a call costs, small enough for a cache
+CAREFUL = 100_000  # of them where each series has factors of its own
+INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
+INFLATED_SINGLE = 1e-3
+
+Texts = NDArray[np.object_]
+
+
+class Fits(NamedTuple):
+    """What became of S series.
+
+    Attributes:
+        params: the parameters, `(S, P)`; nan where there are none.
+        start: where they began, `(S, P)`.
+        errors: their standard errors, `(S, P)`, as in `Uncertainty`.
+        rmse: root mean squared error of each, in units of y, `(S,)`.
+        status: what became of each, text `(S,)`: as for one series, or "unusable", with its reason as message.
+        message: a sentence on that, `(S,)`.
+        steps: how many steps each took, `(S,)`.
+    """
+
+    params: Tensor
+    start: Tensor
+    errors: Tensor
+    rmse: Tensor
+    status: Texts
+    message: Texts
+    steps: Tensor
+
+    @classmethod
+    def blank(cls, start: Tensor) -> "Fits":
+        """Fits of which nothing is known."""
+        nothing = torch.full(start.shape, torch.nan, dtype=torch.float64)
+        count = len(start)
+        status, message = np.full(count, UNUSABLE, dtype=object), np.full(count, "", dtype=object)
+        none = nothing.new_full((count,), torch.nan)
+        return cls(
+            nothing, start.double().cpu().clone(), nothing.clone(), none, status, message, torch.zeros(count).long()
+        )
+
+    def put(self, rows: Tensor, some: "Fits") -> None:
+        """Write what became of some series."""
+        places: Any = rows.numpy()
+        for mine, theirs in zip(self, some, strict=True):
+            target: Any = mine
+            target[rows if isinstance(mine, Tensor) else places] = theirs
+
+    def select(self, rows: Tensor) -> "Fits":
+        """The same of some series."""
+        return Fits(*(values[rows if isinstance(values, Tensor) else rows.numpy()] for values in self))  # type: ignore[arg-type]
+
+
+class Many:
+    """Fits of one function to as many series as come, a chunk after the other.
+
+    Args:
+        curve: the function with what is demanded of its parameters; its precision and device are those of the fits.
+        loss_function: what is descended.
+        absolute_sigma: whether sigma is used in an absolute sense; else only its relative magnitudes matter.
+        steps: how many steps a series may take.
+        compiled: whether `torch.compile` is used: seconds to compile, then several times as fast; needs a C++ compiler.
+    """
+
+    def __init__(
+        self,
+        curve: Curve,
+        loss_function: Loss = mse,
+        absolute_sigma: bool = False,
+        steps: int = MOST_STEPS,
+        compiled: bool = False,
+    ) -> None:
+        self.curve = curve
+        self.loss_function = loss_function
+        self.absolute_sigma = absolute_sigma
+        self.steps = steps
+        self.tools = Tools(curve, loss_function, compiled)
+        self._planar: bool | None = None
+
+    def fit(self, points: Points, start: Tensor, reasons: Mapping[int, str] | None = None) -> Fits:
+        """Fit S series, each for itself.
+
+        Args:
+            points: `(S, T)`, in the curve's precision and on its device.
+            start: where each begins, all parameters, `(S, P)`.
+            reasons: why some cannot be fitted; looked for unless given.
+        """
+        reasons = unusable(self.curve, points) if reasons is None else dict(reasons)
+        for row in (~torch.isfinite(start).all(dim=-1)).nonzero().flatten().tolist():
+            reasons.setdefault(row, "its start is not finite")
+        fits = Fits.blank(start)
+        usable = torch.ones(len(start), dtype=torch.bool)
+        if reasons:
+            bad = torch.tensor(list(reasons))
+            usable[bad] = False
+            fits.message[bad.numpy()] = list(reasons.values())
+        rows = usable.nonzero().flatten()
+        for some in portions(rows, AT_ONCE // points.targets.shape[-1]):
+            every = len(some) == len(start)
+            here = some.to(start.device)
+            fits.put(some, self._chunk(points if every else points.rows(here), start[here]))
+        return fits
+
+    @torch.no_grad()
+    def _chunk(self, points: Points, start: Tensor) -> Fits:
+        """Fits of series that can be fitted."""
+        fits = Fits.blank(start)
+        if not len(start):
+            return fits
+        if self._planar is None:
+            self._planar = self._is_planar(points, start)
+        rest = torch.arange(len(start))
+        first = start
+        if self._planar:
+            first, quick = self._quickly(points, start, fits)
+            rest = (~quick).nonzero().flatten()
+        for some in portions(rest, CAREFUL // points.targets.shape[-1]):
+            here = some.to(start.device)
+            fits.put(some, self._carefully(points.rows(here), start[here], first[here], fits.steps[some]))
+        return fits
+
+    def _is_planar(self, points: Points, start: Tensor) -> bool:
+        """Whether the function gives the same when points stand first, by what it gives for a few series."""
+        few = torch.arange(min(len(start), 3), device=start.device)
+        some, params = points.rows(few), start[few]
+        curve = self.curve
+        kept = curve.params.detach().clone()
+        try:
+            curve.set_params(params)
+            expected = Residuals(curve, some, self.loss_function)
+            r, jac = expected.linearize(expected.theta)
+            if not curve.pointwise and curve.pointwise is not None:
+                return False
+            problem = SeriesPlanes.of(self.tools, some, params)
+            found, slopes = self.tools.linearize(problem.planes, params[:, curve.demands.free].mT)
+            both = [(found.mT.double().cpu().numpy(), r)]
+            both += [(one.mT.double().cpu().numpy(), jac[..., i]) for i, one in enumerate(slopes)]
+        except Exception:  # whatever a function of the user's may raise where it expects points last
+            return False
+        finally:
+            curve.set_params(kept)
+        near = 1e-9 if start.dtype == torch.float64 else 1e-3
+        return all(
+            one.shape == other.shape
+            and np.allclose(one, other, rtol=near, atol=near * abs(other).max(), equal_nan=True)
+            for one, other in both
+        )
+
+    def _quickly(self, points: Points, start: Tensor, fits: Fits) -> tuple[Tensor, Tensor]:
+        """Fit by normal equations.
+
+        Args:
+            points: the points.
+            start: where each series begins, all parameters.
+            fits: where results are written.
+
+        Returns:
+            Where each series is now, all parameters `(S, P)`; and whether it has arrived there beyond doubt, `(S,)`.
+        """
+        curve, free = self.curve, self.curve.demands.free
+        problem = SeriesPlanes.of(self.tools, points, start)
+        found = solve_rows(problem, start[:, free].mT.contiguous(), steps=min(self.steps, 200), parts=self.tools.parts)
+        here = problem.look(found.theta)
+        params = start.clone()
+        params[:, free] = found.theta.mT
+        params = curve.demands.project(params)
+        held, beyond = torch.zeros_like(found.theta, dtype=torch.bool), None
+        known = problem.known
+        if known.low is not None and known.high is not None:
+            low, high = found.theta <= known.low, found.theta >= known.high
+            held, beyond = low | high, (low & (here.slope > 0)) | (high & (here.slope < 0))
+        inflation = inflations(here.matrix, ~held)
+        most = INFLATED if start.dtype == torch.float64 else INFLATED_SINGLE
+        eps = torch.finfo(start.dtype).eps
+        sure = found.converged & (inflation.amax(dim=0) * eps <= most) & torch.isfinite(here.total)
+        sure &= known.points_each > len(free) - held.sum(dim=0)
+        sure &= (known.of_targets > 0) & acts(here).all(dim=0)
+        if self.loss_function is not mse:
+            sure &= False if curve.demands.ties else sure
+        arrived = sure.cpu()
+        fits.params[:] = params.double().cpu()
+        fits.rmse[:] = self._rmse(problem, here, params).double().cpu()
+        fits.steps[:] = found.steps.cpu()
+        fits.status[:], fits.message[:] = CONVERGED, LEAST_MESSAGE
+        if self.loss_function is mse and not curve.demands.ties:
+            errors = self._errors(problem, here, inflation, held)
+            fits.errors[:, free] = errors.mT.double().cpu()
+            fixed = [i for i in range(params.shape[-1]) if i not in free]
+            fits.errors[:, fixed] = 0.0
+        else:
+            fits.errors[arrived] = self._uncertainty(points, params, arrived)
+        if beyond is not None:
+            self._tell_bounds(points, start, found.theta, beyond & sure, fits)
+        return params, arrived
+
+    def _errors(self, problem: SeriesPlanes, here: Normal, inflation: Tensor, held: Tensor) -> Tensor:
+        """Standard errors of the free parameters, `(F, S)`: noise * sqrt(((J'J)**-1)_ii)."""
+        dof = problem.known.points_each - (~held).sum(dim=0)
+        variance = torch.where(dof > 0, here.total / dof.clamp(min=1), torch.inf)
+        noise = torch.ones_like(variance) if self.absolute_sigma else variance.sqrt()
+        return torch.where(held, torch.nan, noise * inflation.sqrt() / here.size)
+
+    def _uncertainty(self, points: Points, params: Tensor, arrived: Tensor) -> Tensor:
+        """Standard errors of some series by singular values, `(A, P)`."""
+        rows = arrived.nonzero().flatten().to(params.device)
+        found = [
+            standard_errors(self.curve, points.rows(some), params[some], self)
+            for some in portions(rows, CAREFUL // points.targets.shape[-1])
+        ]
+        return torch.cat(found) if found else params.new_empty(0, params.shape[-1]).double().cpu()
+
+    def _rmse(self, problem: SeriesPlanes, here: Normal, params: Tensor) -> Tensor:
+        """Root mean squared error of each series, in units of y, `(S,)`."""
+        planes, each = problem.planes, problem.known.points_each
+        if self.loss_function is mse and planes.weight is None:
+            return (here.total / each).sqrt()
+        preds = self.curve.function(*planes.columns, *params.unbind(-1))
+        off = preds - planes.targets
+        off = off if planes.weight is None else torch.where(planes.weight > 0, off, 0.0)
+        return ((off * off).sum(dim=0) / each).sqrt()
+
+    def _tell_bounds(self, points: Points, start: Tensor, theta: Tensor, beyond: Tensor, fits: Fits) -> None:
+        """Status and message of the series that a bound holds."""
+        rows = beyond.any(dim=0).nonzero().flatten().cpu().numpy()
+        if not len(rows):
+            return
+        problem = problem_of(self.curve, points.rows(torch.tensor([0], device=start.device)), start[:1], mse)
+        places, sides = theta.mT.double().cpu().numpy(), beyond.mT.cpu().numpy()
+        none = np.zeros(theta.shape[0], dtype=bool)
+        for row in rows:
+            told = verdict(problem, places[row], none, sides[row], LEAST_MESSAGE)
+            fits.status[row], fits.message[row] = told
+
+    def _carefully(self, points: Points, start: Tensor, first: Tensor, taken: Tensor) -> Fits:
+        """Fits by orthogonal factors, from the start, or from where the quick ones had arrived with less certainty."""
+        fits = Fits.blank(start)
+        curve = self.curve
+        found = minimum(curve, points, self.loss_function, start, self.steps)
+        params = found.params.cpu()
+        limit = Verdict(STEP_LIMIT, f"all {self.steps} steps were taken")
+        told = [one or limit for one in found.verdicts]
+        fits.status[:] = [one.status for one in told]
+        fits.message[:] = [one.message for one in told]
+        fits.steps[:] = torch.from_numpy(found.each)
+        finite = torch.tensor([one.status != DIVERGED for one in told])
+        fits.params[:] = torch.where(finite.unsqueeze(-1), params, torch.nan)
+        errors = standard_errors(curve, points, found.params, self)
+        fits.errors[:] = torch.where(finite.unsqueeze(-1), errors, torch.nan)
+        preds = curve.evaluate(doubled(points).t, found.params)
+        off = torch.where(points.present, preds - points.targets, 0.0).cpu()
+        rmse = ((off * off).sum(dim=-1) / points.present.sum(dim=-1).cpu()).sqrt()
+        fits.rmse[:] = torch.where(finite, rmse, torch.nan)
+        return fits
+
+
+def portions(rows: Tensor, most: int) -> list[Tensor]:
+    """Numbers of rows in portions; none where there are no rows."""
+    return list(torch.split(rows, max(most, 1))) if len(rows) else []
+
+
+def doubled(points: Points) -> Points:
+    """The points in double precision."""
+    return points.to(points.targets.double())
+
+
+def problem_of(curve: Curve, points: Points, params: Tensor, loss_function: Loss) -> Residuals:
+    """The residuals of a curve with other parameters; the curve stays as it is."""
+    kept = curve.params.detach().clone()
+    try:
+        curve.set_params(params)
+        return Residuals(curve, points, loss_function)
+    finally:
+        curve.set_params(kept)
+
+
+def standard_errors(curve: Curve, points: Points, params: Tensor, of: Many) -> Tensor:
+    """Standard errors by singular values, `(S, P)`."""
+    kept, dtype = curve.params.detach().clone(), curve.params.dtype
+    try:
+        curve.double().set_params(params)
+        found = uncertainty(curve, doubled(points), of.loss_function, of.absolute_sigma)
+        return torch.from_numpy(found.standard_errors)
+    finally:
+        curve.to(dtype).set_params(kept)
+
+
+def inflations(matrix: Tensor, pulled: Tensor) -> Tensor:
+    """The diagonal of a correlation matrix's inverse, `(F, S)`: how much each variance is inflated by the others.
+
+    Of the parameters that are pulled; 1 for the others (variance inflation factors: Marquardt, 1970).
+
+    Args:
+        matrix: below the diagonal, `(F*(F-1)/2, S)`.
+        pulled: which parameters count, `(F, S)`.
+    """
+    takes, entries = pulled.unbind(0), iter(matrix.unbind(0))
+    one = torch.ones_like(pulled[0], dtype=matrix.dtype)
+    lower: list[list[Tensor]] = []
+    inverse: list[list[Tensor]] = []  # of lower
+    for i in range(len(takes)):
+        row: list[Tensor] = []
+        for k in range(i):
+            entry = next(entries) * (takes[i] & takes[k])
+            row.append((entry - products(row, lower[k][:k])) / lower[k][k])
+        row.append((one - products(row, row)).clamp(min=torch.finfo(matrix.dtype).tiny).sqrt())
+        lower.append(row)
+        inverse.append([-products(row[k:i], [inverse[j][k] for j in range(k, i)]) / row[i] for k in range(i)])
+        inverse[i].append(one / row[i])
+    return torch.stack([sum(inverse[j][i] ** 2 for j in range(i, len(takes))) for i in range(len(takes))])  # type: ignore[misc]
+
+
+def acts(here: Normal) -> Tensor:
+    """Whether each parameter moves any prediction, `(F, S)`: of one that does not, all products are 0."""
+    moved = list((here.slope != 0).unbind(0))
+    pairs = [(i, k) for i in range(len(moved)) for k in range(i)]
+    for entry, (i, k) in zip(here.matrix.unbind(0), pairs, strict=True):
+        moved[i], moved[k] = moved[i] | (entry != 0), moved[k] | (entry != 0)
+    return torch.stack(moved)
+
+
+def products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor | float:
+    """The sum of products."""
+    return sum((a * b for a, b in zip(left, right, strict=True)), 0.0)

@@ -1,0 +1,185 @@
+"""Very many series of one function as planes: what `batch.solve_rows` looks at, on any device, compiled or not.
+
+Points stand first and series last, `(T, S)`: a sum over the points is then a sum of planes, which vector instructions
+and GPUs do for many series at once, however short these are.
+"""
+
+import types
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from gd_lightning.batch import FEW, Known, Normal, Parts, keep_step, normal_equations, plan_step
+from gd_lightning.curve import Curve
+from gd_lightning.losses import Loss, mae, mse, weights
+from gd_lightning.points import Points
+from gd_lightning.residuals import MOST_WEIGHT
+
+__all__ = ["Planes", "SeriesPlanes", "Tools"]
+
+BLOCK = 2**15  # points that are computed at once without a compiler: with their intermediate results they fit the cache
+Code = TypeVar("Code", bound=Callable[..., Any])
+
+
+class Planes(NamedTuple):
+    """The data of S series.
+
+    Attributes:
+        columns: the predictors, each `(T, 1)` or `(T, S)`.
+        targets: the data, `(T, S)`.
+        weight: 1/sigma, `(T, S)`, 0 where there is no point; none where every point weighs the same.
+        base: all parameters, `(P, S)`, of which the fixed ones are used.
+    """
+
+    columns: tuple[Tensor, ...]
+    targets: Tensor
+    weight: Tensor | None
+    base: Tensor
+
+    @classmethod
+    def of(cls, points: Points, params: Tensor) -> "Planes":
+        """Points `(S, T)` and parameters `(S, P)` as planes.
+
+        A point that is absent lends its place from the first one that its series has, so that a function is asked
+        for what it can tell.
+        """
+        sigma, present = points.sigma, points.present
+        weight = None if sigma is None else torch.where(present, 1 / sigma, 0.0).mT.contiguous()
+        columns = points.columns
+        if weight is not None and not present.all():
+            first = present.int().argmax(dim=-1, keepdim=True)
+            shape = points.targets.shape
+            columns = tuple(
+                torch.where(present, column.expand(shape), column.expand(shape).gather(-1, first)) for column in columns
+            )
+        columns = tuple(one.unsqueeze(-1) if one.dim() == 1 else one.mT.contiguous() for one in columns)
+        targets = torch.where(present, points.targets, 0.0).mT.contiguous()
+        return cls(columns, targets, weight, params.mT.contiguous())
+
+    def select(self, rows: Tensor | slice) -> "Planes":
+        """The same of some series."""
+
+        def some(values: Tensor) -> Tensor:
+            return values[:, rows] if isinstance(rows, slice) else values.index_select(-1, rows)
+
+        columns = tuple(one if one.shape[-1] == 1 else some(one) for one in self.columns)
+        weight = None if self.weight is None else some(self.weight)
+        return Planes(columns, some(self.targets), weight, some(self.base))
+
+
+class Tools:
+    """What computes with planes for one curve and loss, as it stands or compiled.
+
+    Args:
+        curve: the curve, of which parameters are free, fixed or tied.
+        loss_function: `mse`, or a robust one.
+        compiled: whether `torch.compile` makes one loop over the points of what is else a dozen; needs a C++ compiler.
+    """
+
+    def __init__(self, curve: Curve, loss_function: Loss = mse, compiled: bool = False) -> None:
+        self.curve = curve
+        self.loss_function = loss_function
+        self.compiled = compiled
+        self.parts: Parts | None = None
+        self._look: Callable[[Planes, Tensor], Normal] = self.look
+        if compiled:
+            self.parts = (_compiled(plan_step), _compiled(keep_step))
+            self._look = _compiled(self.look)
+
+    def linearize(self, planes: Planes, theta: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Residuals `(T, S)` at theta `(F, S)`, and their derivatives by each free parameter.
+
+        Each point has parameters of its own, so that the gradient of the sum of all residuals by those of a point is
+        the gradient of its residual: one backward pass gives the whole Jacobian.
+        """
+        demands, columns = self.curve.demands, planes.columns
+        shape = planes.targets.shape
+
+        def predict(*free: Tensor) -> Tensor:
+            values: list[Tensor] = list(planes.base.unbind(0))
+            for i, value in zip(demands.free, free, strict=True):
+                values[i] = value
+            preds: Tensor = self.curve.function(*columns, *(demands.tie(values) if demands.ties else values))
+            return preds
+
+        preds, pull, *_ = torch.func.vjp(predict, *(value.expand(shape) for value in theta.unbind(0)))
+        weight = torch.ones_like(preds) if planes.weight is None else planes.weight
+        return (preds - planes.targets) * weight, pull(weight)
+
+    def look(self, planes: Planes, theta: Tensor) -> Normal:
+        """The normal equations at theta `(F, S)`."""
+        r, jac = self.linearize(planes, theta)
+        total = (r * r).sum(dim=0)
+        if self.loss_function is not mse:
+            total = self.loss_function(r.mT, torch.zeros_like(r.mT), None) * len(r)
+            root = self._roots(r)
+            r, jac = root * r, tuple(root * column for column in jac)
+        squares = torch.stack([(column * column).sum(dim=0) for column in jac])
+        slope = torch.stack([(column * r).sum(dim=0) for column in jac])
+        products = [(jac[i] * jac[k]).sum(dim=0) for i in range(len(jac)) for k in range(i)]
+        return normal_equations(total, squares, slope, torch.stack(products) if products else squares[:0])
+
+    def _roots(self, r: Tensor) -> Tensor:
+        """Square roots of the points' weights; in mae that of a residual of 0 would be without end."""
+        weight = weights(self.loss_function, r)
+        if self.loss_function is mae:
+            others = torch.where(r == 0, torch.nan, weight).nanmedian(dim=0).values.nan_to_num(1.0)
+            weight = torch.minimum(weight, MOST_WEIGHT * others)
+        return weight.sqrt()
+
+    @torch.no_grad()
+    def normal(self, planes: Planes, theta: Tensor) -> Normal:
+        """`look`, compiled, or a block after the other."""
+        count = theta.shape[-1]
+        if self.compiled and count >= FEW:
+            return self._look(planes, theta)
+        size = max(BLOCK // len(planes.targets), 1)
+        if size >= count or theta.device.type != "cpu":
+            return self.look(planes, theta)
+        blocks = [slice(i, i + size) for i in range(0, count, size)]
+        found = [self.look(planes.select(block), theta[:, block]) for block in blocks]
+        return Normal(*(torch.cat(values, dim=-1) for values in zip(*found, strict=True)))
+
+
+class SeriesPlanes:
+    """Planes as a `batch.Problem`."""
+
+    def __init__(self, tools: Tools, planes: Planes, known: Known) -> None:
+        self.tools = tools
+        self.planes = planes
+        self.known = known
+
+    @classmethod
+    def of(cls, tools: Tools, points: Points, params: Tensor) -> "SeriesPlanes":
+        """The problem of points `(S, T)`; parameters `(S, P)` give those that are fixed."""
+        planes = Planes.of(points, params)
+        scaled = planes.targets if planes.weight is None else planes.targets * planes.weight
+        demands = tools.curve.demands
+        bounds = torch.tensor(demands.bounds(params.dtype), dtype=params.dtype, device=params.device).mT.unsqueeze(-1)
+        ends = tuple(bounds) if torch.isfinite(bounds).any() else ()
+        return cls(tools, planes, Known((scaled * scaled).sum(dim=0).sqrt(), points.present.sum(dim=-1), *ends))
+
+    def look(self, theta: Tensor) -> Normal:
+        return self.tools.normal(self.planes, theta)
+
+    def select(self, rows: Tensor) -> "SeriesPlanes":
+        return SeriesPlanes(self.tools, self.planes.select(rows), self.known.select(rows))
+
+
+def _compiled(function: Code) -> Code:
+    """The function compiled for any number of series, with a cache of its own: torch keeps few for one code object."""
+    plain = function.__func__ if isinstance(function, types.MethodType) else function
+    code = plain.__code__.replace()
+    own = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
+    bound = types.MethodType(own, function.__self__) if isinstance(function, types.MethodType) else own
+    made = torch.compile(bound, dynamic=True, fullgraph=True)
+
+    def run(*args: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that warn of their end
+            return made(*args)
+
+    return run  # type: ignore[return-value]
