@@ -71,6 +71,7 @@ COMMANDS = {
     "predict": "Write the predictions of a fit, with its data, as CSV.",
     "sweep": "Compare many learning rates, starts or update rules in one run.",
     "compare": "Fit many functions to the same data, and rank them.",
+    "fit_many": "Fit a function to each of very many series, from Parquet to Parquet.",
     "export": "Write the curve of a run as ONNX, program, formula or JSON.",
 }
 COMPARISONS = ("sweep", "compare")  # which need none of the Trainer's loop, and leave no checkpoint
@@ -211,7 +212,7 @@ class CommandLine(LightningCLI):
         super().setup_parser(*args)
         commands = self.parser._subcommands_action
         assert commands is not None
-        for name in ("functions", "report", "export"):  # for help and messages: __main__ runs them without Lightning
+        for name in ("functions", "report", "export", "fit_many"):  # for help and messages: they run elsewhere
             commands.add_subcommand(name, Parser(prog=name))
         commands.add_subcommand("sweep", self._sweep_parser())
         commands.add_subcommand("compare", self._compare_parser())
@@ -769,6 +770,8 @@ def tensorboard_command(trainer: Trainer) -> str:
 def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
+    if args[:1] == ["fit_many"]:
+        return run_many(args[1:])
     report = RunReport(command=shlex.join(["gd-lightning", *args]))
     try:
         CommandLine(args, report)
@@ -793,4 +796,25 @@ def run(args: Sequence[str]) -> int:
         if report.first_process:
             complain(f"diverged: {report.result.message}")
         return HAS_DIVERGED
+    return 0
+
+
+def run_many(args: Sequence[str]) -> int:
+    """Run `gd-lightning fit_many`."""
+    from gd_lightning.many_command import ManyLine
+
+    line: ManyLine | None = None
+    try:
+        line = object.__new__(ManyLine)
+        line.__init__(args, Parser)  # type: ignore[misc]  # what it knows is told, too, where it does not come to an end
+    except (KeyboardInterrupt, SystemExit) as error:
+        if line is None or getattr(line, "interrupted", None) is None:
+            if isinstance(error, SystemExit):
+                raise
+            return INTERRUPTED
+        sys.stderr.write(f"gd-lightning: interrupted{line.told}\n")
+        return line.interrupted or INTERRUPTED
+    except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
+        complain(error)
+        return WRONG_INPUT
     return 0

@@ -18,7 +18,7 @@ from gd_lightning.losses import Loss, mae, mse, weights
 from gd_lightning.points import Points
 from gd_lightning.residuals import MOST_WEIGHT
 
-__all__ = ["Planes", "SeriesPlanes", "Tools"]
+__all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
 BLOCK = 2**15  # points that are computed at once without a compiler: with their intermediate results they fit the cache
 Code = TypeVar("Code", bound=Callable[..., Any])
@@ -183,3 +183,13 @@ def _compiled(function: Code) -> Code:
             return made(*args)
 
     return run  # type: ignore[return-value]
+
+
+def compiler_works() -> bool:
+    """Whether there is a C++ compiler, which `torch.compile` needs on a CPU."""
+    try:
+        from torch._inductor.cpp_builder import get_cpp_compiler
+
+        return bool(get_cpp_compiler())
+    except Exception:  # whatever torch says where it finds none
+        return False

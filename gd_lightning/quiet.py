@@ -20,3 +20,7 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # Lightning compares log_every_n_steps with the batches of an epoch, which is one; here it counts steps.
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval")
+    # The command line is parsed in two places: fit_many has a parser of its own.
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
+    # Chunks of series know their own numbers.
+    warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")

@@ -1,0 +1,316 @@
+"""`gd-lightning fit_many`: one function fitted to each of very many series, from Parquet to Parquet."""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import yaml
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from gd_lightning.cautions import ARRIVED
+from gd_lightning.curve import Curve
+from gd_lightning.data import ARTICLE_SEED
+from gd_lightning.errors import InputError
+from gd_lightning.files import write_whole
+from gd_lightning.fit_series import FitSeries, FitsWriter
+from gd_lightning.parts import Parts
+from gd_lightning.pictures import picture
+from gd_lightning.plots import png
+from gd_lightning.points import Points, masked, stack
+from gd_lightning.series_files import SeriesFiles
+from gd_lightning.series_table import SeriesTable
+
+__all__ = ["DESCRIPTION", "ManyLine"]
+
+DESCRIPTION = "Fit a function to each of very many series, from Parquet to Parquet."
+EVERY = 30.0  # seconds between two lines about the progress where there is no terminal
+PRECISIONS = ("64-true", "32-true", "64", "32")
+
+
+class ManyLine(LightningCLI):
+    """fit_many, from a YAML configuration and options.
+
+    Attributes:
+        interrupted: the exit code of a run that Ctrl-C (130) or SIGTERM (143) ended.
+        told: what to say of it.
+    """
+
+    model: FitSeries
+    datamodule: SeriesTable
+
+    def __init__(self, args: Sequence[str], parser_class: type[LightningArgumentParser]) -> None:
+        self.interrupted: int | None = None
+        self.told = ""
+        super().__init__(
+            FitSeries,
+            SeriesTable,
+            run=False,
+            save_config_callback=None,
+            seed_everything_default=ARTICLE_SEED,
+            trainer_defaults={
+                "precision": "64-true",
+                "devices": 1,
+                "accelerator": "cpu" if not torch.cuda.is_available() else "auto",
+                "logger": False,
+                "enable_checkpointing": False,
+                "enable_progress_bar": False,
+                "enable_model_summary": False,
+            },
+            parser_kwargs={"prog": "gd-lightning fit_many", "description": DESCRIPTION},
+            parser_class=parser_class,
+            args=list(args),
+        )
+        self._fit_many()
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.link_arguments("seed_everything", "model.seed")
+        parser.add_argument("--output", type=str, default="fits.parquet", help="The Parquet file to write.")
+        parser.add_argument(
+            "--overwrite", action="store_true", help="Begin anew, and replace what is there at the end."
+        )
+
+    def _fit_many(self) -> None:
+        """Look at everything that could be wrong, fit what is not fitted yet, and tell what came out."""
+        trainer, model, files = self.trainer, self.model, self.datamodule.files
+        if str(self.config.trainer.precision) not in PRECISIONS:
+            given = self.config.trainer.precision
+            raise InputError(f"trainer.precision: given {given!r}, expected 64-true or 32-true")
+        if self.datamodule.series in model.columns:
+            raise InputError(f"data.series: {self.datamodule.series!r} is a parameter, too; rename one of them")
+        model.prepare_for(files)
+        parts = Parts(self.config.output, self._run(files))
+        whole = parts.open(self.config.overwrite) if trainer.is_global_zero else False
+        progress = SeriesProgress(parts, files)
+        trainer.callbacks += [FitsWriter(parts, self.datamodule.series), progress, _Left(self, parts)]  # type: ignore[attr-defined]
+        if not whole:
+            trainer.predict(model, datamodule=self.datamodule, return_predictions=False)
+            trainer.strategy.barrier()  # until every process has written its last part
+        if trainer.is_global_zero:
+            if whole:
+                parts.remove()
+            else:
+                progress.look()
+                parts.close(len(files))
+            summary(model, self.datamodule, parts.output, progress.seconds, progress.fitted)
+
+    def _run(self, files: SeriesFiles) -> dict[str, Any]:
+        """What makes the same parts again."""
+        config = yaml.safe_load(self.parser.dump(self.config, skip_none=False))
+        return {
+            "model": {**config["model"], "compile": self.model.compiles},
+            "precision": str(config["trainer"]["precision"]).removesuffix("-true"),
+            "columns": self.datamodule.given | {"path": None},
+            "chunks": self.datamodule.limits,
+            "files": files.fingerprint,
+        }
+
+
+class _Left(Callback):
+    """Finds, on the first process, which chunks are left to fit, and what to say where the run is interrupted."""
+
+    def __init__(self, line: ManyLine, parts: Parts) -> None:
+        self.line = line
+        self.parts = parts
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        data = self.line.datamodule
+        here = self.parts.done() if trainer.is_global_zero else set()
+        # what others have finished since is theirs: every process has to leave out the same chunks
+        done: set[int] = trainer.strategy.broadcast(here)
+        data.wanted = [i for i in range(len(data.files)) if i not in done]
+        if done and trainer.is_global_zero:
+            fitted = sum(data.files.count(i) for i in done)
+            print(f"Going on: {fitted:,} of {data.files.series:,} series are fitted already.")
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        if trainer.received_sigterm:  # which Lightning heeds in a fit only
+            raise SIGTERMException
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, KeyboardInterrupt | SIGTERMException):
+            self.line.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
+            files = self.line.datamodule.files
+            fitted = sum(files.count(i) for i in self.parts.done())
+            self.line.told = f" after {fitted:,} of {files.series:,} series; to go on, type the same command again"
+
+
+class PerSecond(ProgressColumn):
+    """How many series are fitted in a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.0f} series/s")
+
+
+class SeriesProgress(Callback):
+    """How many series are fitted, at which rate, and how long it will still take, on standard error.
+
+    A bar where that is a terminal, else a line now and then.
+
+    Attributes:
+        fitted: how many series this run has fitted, in all its processes.
+        seconds: how long that took.
+    """
+
+    def __init__(self, parts: Parts, files: SeriesFiles) -> None:
+        self.parts = parts
+        self.files = files
+        self.fitted = 0
+        self.seconds = 0.0
+        self._bar: Progress | None = None
+        self._known: set[int] = set()
+        self._began = self._said = 0.0
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        self._known = self.parts.done()
+        self._began = self._said = time.monotonic()
+        console = Console(stderr=True)
+        if console.is_terminal:
+            counted = TextColumn("{task.completed:,.0f} of {task.total:,.0f} series")
+            self._bar = Progress(BarColumn(), counted, PerSecond(), TimeRemainingColumn(), console=console)
+            before = sum(self.files.count(i) for i in self._known)
+            self._bar.add_task("fit", total=self.files.series, completed=before)
+            self._bar.start()
+
+    def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
+        if trainer.is_global_zero:
+            self.look()
+
+    def look(self) -> None:
+        """Count what all processes have written."""
+        new = self.parts.done() - self._known
+        self._known |= new
+        count = sum(self.files.count(i) for i in new)
+        self.fitted += count
+        now = time.monotonic()
+        self.seconds = now - self._began
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0], count)
+        elif now - self._said >= EVERY:
+            self._said = now
+            rate = self.fitted / self.seconds
+            left = self.files.series - sum(self.files.count(i) for i in self._known)
+            done = self.files.series - left
+            told = f"{done:,} of {self.files.series:,} series, {rate:,.0f} series/s, {duration(left / rate)} left"
+            print(told, file=sys.stderr, flush=True)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def duration(seconds: float) -> str:
+    """A time in words."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, fitted: int) -> None:
+    """Tell how many series ended how, where the results are, and draw the worst, median and best."""
+    statuses: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    rmse = []
+    with pq.ParquetFile(output) as file:
+        for batch in file.iter_batches(columns=["rmse", "status", "message"], batch_size=2**17):
+            status = batch.column("status").dictionary_decode()
+            counted = {one["values"]: one["counts"] for one in status.value_counts().to_pylist()}
+            statuses.update(counted)
+            values = batch.column("rmse").to_numpy(zero_copy_only=False).astype(np.float64)
+            good = np.isin(np.array(status.to_pylist(), dtype=object), ARRIVED)
+            rmse.append(np.where(good, values, np.nan))
+            if set(counted) - set(ARRIVED):
+                texts = batch.column("message").dictionary_decode().to_pylist()
+                reasons.update(text for text, one in zip(texts, good, strict=True) if not one)
+    found = np.concatenate(rmse)
+    shown = Table(box=None)
+    shown.add_column("status")
+    shown.add_column("series", justify="right")
+    shown.add_column("", justify="right")
+    for name, count in statuses.most_common():
+        shown.add_row(name, f"{count:,}", f"{count / len(found):.2%}")
+    console = Console()
+    console.print(f"{model.curve.equation}, fitted to {len(found):,} series", soft_wrap=True, highlight=False)
+    console.print(shown)
+    for what, count in data.files.notes.items():
+        console.print(f"{what}: {count:,}", highlight=False)
+    for reason, count in reasons.most_common(3):
+        console.print(f"not fitted: {count:,} series, {reason}", soft_wrap=True, highlight=False)
+    if np.isfinite(found).any():
+        middle = float(np.nanmedian(found))
+        console.print(
+            f"RMSE: {np.nanmin(found):.6g} at best, {middle:.6g} in the middle, {np.nanmax(found):.6g} at worst",
+            highlight=False,
+        )
+    if fitted and seconds:
+        console.print(f"{fitted:,} series in {duration(seconds)}: {fitted / seconds:,.0f} a second", highlight=False)
+    console.print(f"Results: {output}", soft_wrap=True, highlight=False)
+    picture_of = draw(model.curve, data, output, found)
+    if picture_of is not None:
+        console.print(f"Worst, median and best: {picture_of}", soft_wrap=True, highlight=False)
+
+
+def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | None:
+    """Draw the series with the largest, the middle and the smallest RMSE, beside the output."""
+    finite = np.flatnonzero(np.isfinite(rmse))
+    if not len(finite):
+        return None
+    order = finite[np.argsort(rmse[finite], kind="stable")]
+    places = list(dict.fromkeys(int(order[i]) for i in (-1, len(order) // 2, 0)))
+    files, starts = data.files, np.cumsum([0, *(data.files.count(i) for i in range(len(data.files)))])
+    some: list[Points] = []
+    names = []
+    for place in places:
+        i = int(np.searchsorted(starts, place, side="right")) - 1
+        chunk = files.read(i)
+        row = place - int(starts[i])
+        some.append(masked(chunk.points, None).flat().one(row))
+        names.append(f"series {chunk.names[row].as_py()}")
+    params = []
+    with pq.ParquetFile(output) as file:
+        table = file.read(columns=list(curve.names)) if file.metadata.num_rows <= 10**6 else None
+        for place in places:
+            row = table.slice(place, 1) if table is not None else _row(file, place, curve)
+            params.append([row.column(name)[0].as_py() for name in curve.names])
+    curve.double()
+    shown = stack(some) if len(some) > 1 else some[0]
+    values = torch.tensor(params if len(some) > 1 else params[0], dtype=torch.float64)
+    curve.set_params(values)
+    curve.initial_params = values.clone()
+    figure = picture(curve, shown, values, "fitted", labels=data.labels, series=names if len(some) > 1 else ())
+    target = output.with_suffix(".png")
+    write_whole(target, png(figure))
+    return target
+
+
+def _row(file: pq.ParquetFile, place: int, curve: Curve) -> Any:
+    """One row of a large file."""
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if place < count:
+            return file.read_row_group(group, columns=list(curve.names)).slice(place, 1)
+        place -= count
+    raise IndexError(place)

@@ -1,0 +1,154 @@
+"""A Parquet file that is written in parts, by several processes, and may be gone on with after any end.
+
+Each part is written beside its place, synced and renamed, so that one that is there is whole. The file itself appears
+when all parts are there, likewise.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gd_lightning.errors import InputError
+
+__all__ = ["Parts"]
+
+RUN = "run.json"
+NAMED = re.compile(r"part-(\d{8})\.parquet")
+
+
+class Parts:
+    """The parts of one output, in the folder `<output>.parts` beside it.
+
+    Args:
+        output: the Parquet file to be.
+        run: what makes the same parts, as plain text and numbers: another one cannot go on with these.
+
+    Attributes:
+        folder: where the parts are.
+    """
+
+    def __init__(self, output: str | Path, run: Mapping[str, Any]) -> None:
+        self.output = Path(output)
+        self.run = json.loads(json.dumps(run))
+        self.folder = self.output.with_name(f"{self.output.name}.parts")
+
+    def open(self, overwrite: bool = False) -> bool:
+        """Make the folder, or take up the one that is there; call it in one process.
+
+        Args:
+            overwrite: whether what is there, of whatever run, makes room.
+
+        Returns:
+            Whether the output is there already, whole: the run before ended between its last two steps.
+
+        Raises:
+            InputError: the output exists, or parts of another run do; or nothing can be written there.
+        """
+        if self.output.is_dir() or not self.output.name:
+            raise InputError(f"output: {str(self.output)!r} is a folder, expected the name of a Parquet file")
+        if not self.output.parent.is_dir():
+            raise InputError(f"output: there is no folder {str(self.output.parent)!r} to write {self.output.name} to")
+        if overwrite:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            before = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            before = None
+        except (OSError, ValueError) as error:
+            raise InputError(f"output: cannot read {self.folder / RUN}: {error}; --overwrite begins anew") from None
+        whole = self.output.exists() and not overwrite
+        if whole and before is None:
+            raise InputError(f"output: {self.output} exists; give another name, or --overwrite to replace it")
+        if before is not None and before != self.run:
+            keys = [key for key in {**before, **self.run} if before.get(key) != self.run.get(key)]
+            raise InputError(
+                f"output: {self.folder} holds parts of another run, which differs in {', '.join(keys)}; give another "
+                "output, or --overwrite to throw them away"
+            )
+        if before is None:
+            self.folder.mkdir(exist_ok=True)
+            _write_whole(self.folder / RUN, json.dumps(self.run, indent=1).encode())
+        for left in self.folder.glob("*.writing"):  # by a run that was killed
+            left.unlink(missing_ok=True)
+        return whole
+
+    def done(self) -> set[int]:
+        """The numbers of the parts that are there."""
+        return {int(found[1]) for name in os.listdir(self.folder) if (found := NAMED.fullmatch(name))}
+
+    def write(self, index: int, table: pa.Table) -> None:
+        """Write a part.
+
+        Raises:
+            OSError: it cannot be written; then it is not there.
+        """
+        target = self._path(index)
+        writing = target.with_name(f"{target.name}.{os.getpid()}.writing")
+        try:
+            with writing.open("wb") as file:
+                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(writing, target)
+        except BaseException:
+            writing.unlink(missing_ok=True)
+            raise
+
+    def close(self, count: int) -> None:
+        """Make one file of the parts 0 .. count - 1, in their order, and remove them; call it in one process.
+
+        Raises:
+            InputError: one is missing or damaged.
+            OSError: the file cannot be written; the parts stay.
+        """
+        missing = sorted(set(range(count)) - self.done())
+        if missing:
+            raise InputError(f"output: part {missing[0]} of {count} is not in {self.folder}; start the command again")
+        writing = self.output.with_name(f"{self.output.name}.writing")
+        try:
+            with writing.open("wb") as file:
+                writer = None
+                for index in range(count):
+                    part = self._read(index)
+                    writer = writer or pq.ParquetWriter(file, part.schema, compression="zstd", write_page_checksum=True)
+                    writer.write_table(part)
+                if writer is not None:
+                    writer.close()
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(writing, self.output)
+        except BaseException:
+            writing.unlink(missing_ok=True)
+            raise
+        self.remove()
+
+    def remove(self) -> None:
+        """Remove the parts, of which the output has been made."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"part-{index:08d}.parquet"
+
+    def _read(self, index: int) -> pa.Table:
+        path = self._path(index)
+        try:
+            return pq.ParquetFile(path, page_checksum_verification=True).read()
+        except (pa.ArrowException, OSError) as error:
+            said = " ".join(str(error).split())
+            raise InputError(f"output: cannot read {path} ({said}); remove it, and start the command again") from None
+
+
+def _write_whole(target: Path, content: bytes) -> None:
+    writing = target.with_name(f"{target.name}.writing")
+    with writing.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(writing, target)
