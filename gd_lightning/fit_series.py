@@ -15,6 +15,7 @@ from gd_lightning.errors import InputError
 from gd_lightning.fitting import check_function
 from gd_lightning.losses import make_loss
 from gd_lightning.many import Fits, Many
+from gd_lightning.many_starts import Candidates, find_candidates, many_starts
 from gd_lightning.parts import Parts
 from gd_lightning.planes import compiler_works
 from gd_lightning.points import Points, masked
@@ -43,8 +44,10 @@ class FitSeries(LightningModule):
     Args:
         function: a family's name, a formula, or an import path, as for `gd-lightning fit`.
         parameters: what is demanded of the parameters, by name, likewise.
-        init: starting values by name, which all series share; others are found from the data.
-        start: where parameters without a starting value begin: `data`, which stands unless given, or `random`.
+        init: starting values by name, which all series share.
+        start: where parameters without a starting value begin: `random` at random normal numbers, the same for all
+            series; `data`, which stands unless given, at what fits each series best of some thousand candidates, which
+            are found from the first chunk of series.
         loss: mse, mae, huber or cauchy.
         absolute_sigma: if true, sigma is used in an absolute sense and the errors of the parameters reflect that; if
             false, only the relative magnitudes of sigma matter.
@@ -83,6 +86,7 @@ class FitSeries(LightningModule):
         self.absolute_sigma, self.max_steps, self.seed = absolute_sigma, max_steps, seed
         self.compiles = str(compile).lower()
         self.save_hyperparameters()
+        self.candidates: Candidates | None = None
         self._many: Many | None = None
         self.columns: list[str] = [*self.curve.names, *(f"{name}_error" for name in self.curve.names), *KEPT]
         twice = {name for name in self.columns if self.columns.count(name) > 1}
@@ -98,6 +102,10 @@ class FitSeries(LightningModule):
         check_function(self.curve, few)
         if self.absolute_sigma and first.sigma is None:
             raise InputError("model.absolute_sigma: given true, and there is no data.sigma; give its column")
+        known = self.curve.known_start(self.init)
+        if self.start != "random" and any(self.curve.names[i] not in known for i in self.curve.demands.free):
+            generator = torch.Generator().manual_seed(self.seed)
+            self.candidates = find_candidates(self.curve, masked(first, None), known, generator)
         if self.compiles == "auto":
             points = first.targets.shape[-1] * files.series
             self.compiles = "true" if points >= WORTHWHILE and compiler_works() else "false"
@@ -114,15 +122,11 @@ class FitSeries(LightningModule):
 
     def _starts(self, points: Points) -> Tensor:
         """Where each series begins, `(S, P)`."""
-        curve = self.curve
-        usable = torch.isfinite(points.targets).all(dim=-1) & points.present.any(dim=-1)
-        some = points.rows(usable)
-        start = points.targets.new_full((len(points.targets), len(curve.names)), torch.nan)
-        if len(some.targets):
-            curve.set_params(start[usable].nan_to_num())
-            set_start(curve, some, torch.Generator().manual_seed(self.seed), self.start, self.init)
-            start[usable] = curve.params.detach()
-        return start
+        if self.candidates is not None:
+            return many_starts(self.curve, points, self.candidates).to(points.targets)
+        few = points.rows(torch.arange(1, device=points.targets.device))
+        set_start(self.curve, few, torch.Generator().manual_seed(self.seed), "random", self.init)
+        return self.curve.params.detach().expand(len(points.targets), -1)
 
 
 class FitsWriter(BasePredictionWriter):

@@ -14,9 +14,10 @@ from gd_lightning.errors import InputError
 from gd_lightning.fitting_checks import unusable
 from gd_lightning.losses import make_loss, pooled_rmse
 from gd_lightning.many import Fits, Many
+from gd_lightning.many_starts import find_candidates, many_starts
 from gd_lightning.points import Points
 from gd_lightning.result import FitResult
-from gd_lightning.starts import set_start
+from gd_lightning.starts import MULTI_START, check_squares, set_start
 
 __all__ = ["Asked", "Starts", "check_starts", "fit_several", "split_starts", "start_each"]
 
@@ -164,7 +165,7 @@ def _many(
     here = rows.to(flat.targets.device)
     some = flat.rows(here)
     curve.set_params(curve.params.new_zeros(*some.batch, len(curve.names)))
-    began = set_start(curve, some, torch.Generator().manual_seed(asked.seed), asked.start, asked.init)
+    began = _begin(curve, some, asked)
     start_each(curve, {name: values[rows] for name, values in own.items()})
     begun = curve.params.detach()
     with torch.no_grad():
@@ -184,3 +185,15 @@ def _many(
         absolute_sigma=asked.absolute_sigma,
         rmse_history=[first],
     )
+
+
+def _begin(curve: Curve, points: Points, asked: Asked) -> str:
+    """Give very many series their starting values; where from."""
+    generator = torch.Generator().manual_seed(asked.seed)
+    known = curve.known_start(asked.init)
+    if asked.start == "random" or all(curve.names[i] in known for i in curve.demands.free):
+        return set_start(curve, points, generator, asked.start, asked.init)
+    check_squares(points)
+    candidates = find_candidates(curve, points, known, generator)
+    curve.start(many_starts(curve, points, candidates), asked.init)
+    return MULTI_START

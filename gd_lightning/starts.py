@@ -18,6 +18,7 @@ __all__ = [
     "MULTI_START",
     "RANDOM",
     "STARTS",
+    "Problem",
     "check_squares",
     "check_start",
     "is_linear",
@@ -29,6 +30,9 @@ GIVEN, RANDOM, GUESS, MULTI_START = "given", "random", "guess", "multi-start"
 
 # Starts that are drawn, points they are judged by, the best that are refined, and points for the refinement.
 DRAWN, SCREENED_BY, REFINED, REFINED_BY = 4000, 200, 40, 1000
+
+UNDERFLOW = 1e-280  # below it numbers lose digits
+PROBES = 8  # random parameters at which it is seen whether a function is linear in some of them
 
 
 def check_start(start: str | None) -> None:
@@ -110,7 +114,7 @@ def check_squares(points: Points) -> None:
 def is_linear(curve: Curve, points: Points) -> bool:
     """Whether a curve is linear in its free parameters, so that its loss has one minimum and no other valley."""
     if curve.linear is None:
-        problem = _Problem.of(curve, points.one(0), curve.known_start(), list(curve.demands.free), SCREENED_BY)
+        problem = Problem.of(curve, points.one(0), curve.known_start(), list(curve.demands.free), SCREENED_BY)
         try:
             curve.linear = len(problem.linear_subset()) == len(curve.demands.free)
         except Exception:  # a function of the user's that cannot be computed for many parameters side by side
@@ -122,7 +126,7 @@ def _found(
     curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], generator: torch.Generator
 ) -> Tensor:
     """Starting values (P,) of one series, found from its points."""
-    problem = _Problem.of(curve, points, known, wanted, REFINED_BY)
+    problem = Problem.of(curve, points, known, wanted, REFINED_BY)
     if curve.guess is None:
         return problem.filled(_multi_start(problem, generator)).cpu()
     t, y = points.columns[0].double().cpu(), points.targets.double().cpu()
@@ -135,7 +139,7 @@ def _found(
     return problem.filled(adapted[0]).cpu()
 
 
-class _Problem(NamedTuple):
+class Problem(NamedTuple):
     """One series as least squares over the parameters that are wanted, `(*batch, F)`, in double precision."""
 
     curve: Curve
@@ -144,7 +148,7 @@ class _Problem(NamedTuple):
     wanted: list[int]
 
     @classmethod
-    def of(cls, curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], most: int) -> "_Problem":
+    def of(cls, curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], most: int) -> "Problem":
         count = len(points.targets)
         if count > most:  # at random, since every n-th point would make a quick oscillation look slow
             kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
@@ -217,15 +221,17 @@ class _Problem(NamedTuple):
         """A quick descent from each of some starts `(*batch, F)`."""
         return levenberg_marquardt(self.residuals, values, self.project)
 
-    def linear_subset(self) -> list[int]:
+    def linear_subset(self, bounded: bool = False) -> list[int]:
         """Places, among those wanted, of parameters in which the function is linear together: the most there are.
+
+        Those with bounds, which least squares would not heed, are among them only if asked for.
 
         A function is linear in p and q together where every second difference vanishes:
         f(p+h, q+k) - f(p+h, q) - f(p, q+k) + f(p, q) = 0; p = q tells whether it is linear in p alone.
         """
         count, generator = len(self.wanted), torch.Generator().manual_seed(0)
-        probe = self._draw(8, generator)
-        steps = torch.diag_embed(self._draw(8, generator) - probe)  # (8, F, F): one parameter moved at a time
+        probe = self.draw(PROBES, generator)
+        steps = torch.diag_embed(self.draw(PROBES, generator) - probe)  # (N, F, F): one parameter moved at a time
         with torch.no_grad():
             here = self.predict(probe)[:, None, None]
             one = self.predict(probe.unsqueeze(-2) + steps)
@@ -233,20 +239,22 @@ class _Problem(NamedTuple):
         second = two - one.unsqueeze(1) - one.unsqueeze(2) + here
         size = torch.stack([two.abs(), one.abs().unsqueeze(1).expand_as(two), here.abs().expand_as(two)]).amax(0)
         usable = torch.isfinite(second).all(dim=-1)
-        vanishes = ((second.abs() <= 1e-10 * size).all(dim=-1) | ~usable).all(dim=0)
-        acts = (jacobian(self.predict, probe) != 0).any(dim=1)  # exact, also beside what is far larger
-        tried = usable.diagonal(dim1=1, dim2=2).sum(dim=0) >= 2
-        linear = vanishes.diagonal() & acts.any(dim=0) & tried
-        bounded = [self.curve.demands.all[i].bounded for i in self.wanted]
-        chosen = [i for i in range(count) if linear[i] and not bounded[i]]
+        vanishes = ((second.abs() <= 1e-10 * size + UNDERFLOW).all(dim=-1) | ~usable).all(dim=0)
+        acts = (jacobian(self.predict, probe).abs() > UNDERFLOW).any(dim=1)  # exact, also beside what is far larger
+        # where it saturates, second differences tell nothing
+        tried = (usable.diagonal(dim1=1, dim2=2) & acts).sum(dim=0) >= 2
+        linear = vanishes.diagonal() & tried
+        without = [not bounded and self.curve.demands.all[i].bounded for i in self.wanted]
+        chosen = [i for i in range(count) if linear[i] and not without[i]]
         while chosen:
             conflicts = [sum(not vanishes[i, j] for j in chosen) for i in chosen]
             if max(conflicts) == 0:
                 break
-            del chosen[conflicts.index(max(conflicts))]
+            # of those with as many the last: a height is mostly named before what it multiplies
+            del chosen[max(range(len(chosen)), key=lambda place: (conflicts[place], place))]
         return chosen
 
-    def _draw(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
         """Random values `(count, F)` of what a parameter may be, given the data: a place, a width, a rate, a number.
 
         Nothing is known of what a parameter means; so each draw takes one of these meanings for each at random.
@@ -289,15 +297,15 @@ class _Problem(NamedTuple):
         return drawn
 
 
-def _multi_start(problem: _Problem, generator: torch.Generator) -> Tensor:
+def _multi_start(problem: Problem, generator: torch.Generator) -> Tensor:
     """The best of many random starts, all of them refined in one batch; shape `(F,)`.
 
     Only the parameters in which the function is not linear are drawn; the others follow from them by linear least
     squares (variable projection: Golub and Pereyra, 1973).
     """
-    few = _Problem.of(problem.curve, problem.points, {}, problem.wanted, SCREENED_BY)._replace(base=problem.base)
+    few = Problem.of(problem.curve, problem.points, {}, problem.wanted, SCREENED_BY)._replace(base=problem.base)
     linear = few.linear_subset()
-    drawn = _with_best_linear(few, few._draw(DRAWN, generator), linear)
+    drawn = _with_best_linear(few, few.draw(DRAWN, generator), linear)
     best = _best(few, drawn, REFINED)
     # A second round looks around the best of the first.
     around = best.repeat(DRAWN // (2 * len(best)), 1)
@@ -310,7 +318,7 @@ def _multi_start(problem: _Problem, generator: torch.Generator) -> Tensor:
     return plainest[0]
 
 
-def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> Tensor:
+def _with_best_linear(problem: Problem, values: Tensor, linear: list[int]) -> Tensor:
     """The same values `(G, F)`, those in `linear` replaced by what fits best beside the others."""
     if not linear:
         return problem.project(values)
@@ -333,7 +341,7 @@ def _with_best_linear(problem: _Problem, values: Tensor, linear: list[int]) -> T
     return problem.project(values.where(gentle | ~gentle.any(), torch.nan))
 
 
-def _best(problem: _Problem, values: Tensor, count: int) -> Tensor:
+def _best(problem: Problem, values: Tensor, count: int) -> Tensor:
     """The values with the smallest sums of squares, at most `count`."""
     loss = problem.residuals(values).square().sum(dim=-1).nan_to_num(nan=torch.inf)
     return values[loss.argsort()[:count]]
