@@ -35,6 +35,8 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
     if points.sigma is not None:
         note(~(points.sigma > 0), "sigma at point {at} is not above 0")
     note(~torch.isfinite(points.targets) & present, "y at point {at} is not a finite number; give it sigma=inf")
+    square = points.targets * points.targets
+    note(torch.isinf(square) & present, "y at point {at} is too large for a number to hold its square; divide y")
     columns = [column.expand(points.targets.shape) for column in points.columns]
     for name, column in zip(curve.predictors, columns, strict=True):
         note(~torch.isfinite(column) & present, f"{name} at point {{at}} is not a finite number")

@@ -17,7 +17,7 @@ from gd_lightning.many import Fits, Many
 from gd_lightning.many_starts import find_candidates, many_starts
 from gd_lightning.points import Points
 from gd_lightning.result import FitResult
-from gd_lightning.starts import MULTI_START, check_squares, set_start
+from gd_lightning.starts import MULTI_START, set_start
 
 __all__ = ["Asked", "Starts", "check_starts", "fit_several", "split_starts", "start_each"]
 
@@ -193,7 +193,6 @@ def _begin(curve: Curve, points: Points, asked: Asked) -> str:
     known = curve.known_start(asked.init)
     if asked.start == "random" or all(curve.names[i] in known for i in curve.demands.free):
         return set_start(curve, points, generator, asked.start, asked.init)
-    check_squares(points)
     candidates = find_candidates(curve, points, known, generator)
     curve.start(many_starts(curve, points, candidates), asked.init)
     return MULTI_START
