@@ -16,7 +16,7 @@ from gd_lightning.fitting import check_function
 from gd_lightning.losses import make_loss
 from gd_lightning.many import Fits, Many
 from gd_lightning.many_starts import Candidates, find_candidates, many_starts
-from gd_lightning.parts import Parts
+from gd_lightning.parquet_parts import Parts
 from gd_lightning.planes import compiler_works
 from gd_lightning.points import Points, masked
 from gd_lightning.series_files import Chunk, SeriesFiles

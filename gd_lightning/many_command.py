@@ -25,7 +25,7 @@ from gd_lightning.data import ARTICLE_SEED
 from gd_lightning.errors import InputError
 from gd_lightning.files import write_whole
 from gd_lightning.fit_series import FitSeries, FitsWriter
-from gd_lightning.parts import Parts
+from gd_lightning.parquet_parts import Parts
 from gd_lightning.pictures import picture
 from gd_lightning.plots import png
 from gd_lightning.points import Points, masked, stack
