@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gd_lightning.module import CurveFit
     from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule
     from gd_lightning.result import FitResult
+    from gd_lightning.streamed import StreamedTable
     from gd_lightning.sweep import SweepResult
 
 __version__ = "0.1.0"
@@ -34,6 +35,7 @@ _HOMES = {
     "module": ("CurveFit",),
     "optim": ("SGD", "Adam", "Momentum", "Nesterov", "RMSprop", "UpdateRule"),
     "result": ("FitResult",),
+    "streamed": ("StreamedTable",),
     "sweep": ("SweepResult",),
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "RunReport",
     "StepProgressBar",
     "Stopping",
+    "StreamedTable",
     "SweepResult",
     "Table",
     "UpdateRule",

@@ -19,6 +19,7 @@ from torch import Tensor
 from gd_lightning.card import card, scalars, steps_table
 from gd_lightning.conditioning import Guidance
 from gd_lightning.convergence import Tolerance
+from gd_lightning.data import Series
 from gd_lightning.errors import InputError
 from gd_lightning.landscape import check_axes
 from gd_lightning.milestones import is_round
@@ -146,7 +147,7 @@ class PredictionPlots(Callback):
         result = module.result()
         best = result.summary.best_params
         names = None if isinstance(self.landscape, bool) else self.landscape
-        title = f"after {result.steps} step{'s' * (result.steps != 1)} of {way(result)}"
+        title = f"after {result.steps} step{'s' * (result.steps != 1)} of {way(result)}{of_sample(module)}"
         points, loss_function = module.points(), module.loss_function
         start, end = result.path[0][1], result.path[-1][1]
         moved = bool(((start - end).abs() > SEEN * end.abs()).any())
@@ -175,6 +176,7 @@ class PredictionPlots(Callback):
 
     def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Figure:
         drawn, kept_out = self._drawn(module), module.holdout_points()
+        moment += of_sample(module)
         drawn["level"] = module.level
         return picture(module.curve, module.points(), params, moment, holdout=kept_out, told=told, **drawn)
 
@@ -183,7 +185,7 @@ class PredictionPlots(Callback):
         for step, values in sorted(self.frames.items()):
             after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
             frames.append((after, module.curve.params.new_tensor(values)))
-        title = f"{module.curve.equation}, {way(module.result())}"
+        title = f"{module.curve.equation}, {way(module.result())}{of_sample(module)}"
         return strip(module.curve, module.points(), frames, title=title, **self._drawn(module))
 
     def _drawn(self, module: CurveFit) -> dict[str, Any]:
@@ -334,6 +336,12 @@ def undone(module: CurveFit) -> tuple[str, ...]:
     return scheduler + (("--model.compile", "false") if module.compile_steps else ())
 
 
+def of_sample(module: CurveFit) -> str:
+    """What the title of a picture says where it shows a sample of the points."""
+    table = module.streamed()
+    return "" if table is None or len(table.targets) == table.look.n else f", sample of {len(table.targets)} points"
+
+
 def way(result: FitResult) -> str:
     """The update rule, with its learning rate where it has one."""
     one = result.lr is not None and not is_many(result.lr)
@@ -343,7 +351,9 @@ def way(result: FitResult) -> str:
 def steps_allowed(trainer: Trainer, module: CurveFit) -> int | None:
     """How many steps the limits of a run allow; none where only time does."""
     epochs = -1 if trainer.max_epochs is None else trainer.max_epochs
-    limits = [trainer.max_steps, epochs * module.steps_per_epoch]
+    data = getattr(trainer, "datamodule", None)
+    batches = data.batches_per_epoch if isinstance(data, Series) else 1
+    limits = [trainer.max_steps, epochs * batches * module.steps_per_epoch]
     return min((limit for limit in limits if limit >= 0), default=None)
 
 

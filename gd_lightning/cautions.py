@@ -88,9 +88,7 @@ def cautions(result: "FitResult") -> list[str]:
 
 def _meets_all(result: "FitResult") -> Bools:
     """Whether residuals are rounding beside the data, `(S,)`."""
-    scaled = result.targets if result.points.sigma is None else result.targets / result.points.sigma
-    size = scaled.double().norm(dim=-1).cpu().numpy()
-    met: Bools = np.reshape(np.sqrt(result.goodness.chi2) <= ROUNDING * size, -1)
+    met: Bools = np.reshape(np.sqrt(result.goodness.chi2) <= ROUNDING * result.size_of_targets, -1)
     return met
 
 

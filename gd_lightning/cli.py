@@ -54,6 +54,7 @@ from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
 from gd_lightning.starts import check_squares
+from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
 from gd_lightning.uncertainty import AT_BOUND, LEVEL, Bands, Uncertainty, check_level
@@ -137,7 +138,9 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
         model["optimizer"] = {"class_path": model["optimizer"]}
     data = dict(config["data"])
     if "path" in data.get("init_args", {}):  # however it is spelt
-        data["init_args"] = {**data["init_args"], "path": str(Path(data["init_args"]["path"]).resolve())}
+        path = data["init_args"]["path"]
+        resolved = [str(Path(one).resolve()) for one in ([path] if isinstance(path, str) else path)]
+        data["init_args"] = {**data["init_args"], "path": resolved}
     if "time_origin" in data.get("init_args", {}):  # it follows from the data, which have a fingerprint of their own
         data["init_args"] = {**data["init_args"], "time_origin": None}
     return {
@@ -161,6 +164,8 @@ def canonical(value: Any) -> Any:
 
 def fingerprint(data: Series) -> str:
     """A few words by which to tell whether the data are the same."""
+    if isinstance(data, StreamedTable):
+        return data.fingerprint
     digest = hashlib.sha256()
     points = data.points
     for values in (*points.columns, points.targets, *([] if points.sigma is None else [points.sigma])):
@@ -410,14 +415,15 @@ class CommandLine(LightningCLI):
         columns = list(columns_of(columns))
         if config.model.predictors is None or sorted(config.model.predictors) == sorted(columns):
             config.model.predictors = columns
+        streamed = config.data.class_path.rpartition(".")[2] == StreamedTable.__name__
         if config.model.start is None and config.model.lr is None:
             config.model.start = "data"
             open_ = config.model.optimizer is None and config.model.scheduler is None and not config.model.compile
-            if open_ and self.config.subcommand != "sweep":
+            if open_ and self.config.subcommand != "sweep" and not streamed:
                 config.model.optimizer = Namespace(  # type: ignore[no-untyped-call]
                     class_path=f"gd_lightning.{LevenbergMarquardt.__name__}"
                 )
-        unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1
+        unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1 and not streamed
         if unlimited and config.model.steps_per_epoch == 1 and not self._is_typed("--model.steps_per_epoch"):
             config.model.steps_per_epoch = FIRST_LOOK_STEPS
 
@@ -528,6 +534,8 @@ class CommandLine(LightningCLI):
         for callback in self.trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, PredictionPlots) and not isinstance(callback.landscape, bool):
                 check_axes(self.model.curve, callback.landscape)
+        if isinstance(self.datamodule, StreamedTable):
+            self.model.check_streamed(self.datamodule)
         if self.model.start == "data":
             check_squares(self.datamodule.points.to(self.model.curve.params.detach()))
         self.report.next_command = tensorboard_command(self.trainer)
@@ -635,6 +643,7 @@ class CommandLine(LightningCLI):
     def sweep(self) -> None:
         """Compare many learning rates, starts or rules; it needs none of the Trainer's loop."""
         model, config = self.model, self.config[self.subcommand]
+        self._refuse_streamed()
         self.datamodule.setup("fit")
         points = self._in_the_precision_of_the_run(self.datamodule.points)
         check_points(model.curve, points, self.datamodule.predictors)
@@ -667,6 +676,7 @@ class CommandLine(LightningCLI):
         """Fit many functions to the data, and rank them."""
         config = self.config[self.subcommand]
         check_options(config)
+        self._refuse_streamed()
         self.datamodule.setup("fit")
         points = self.datamodule.points
         if points.batch:
@@ -691,6 +701,12 @@ class CommandLine(LightningCLI):
         self._leave(
             comparison_report(found), lambda folder: write_comparison(folder, found, config.best, self.report.command)
         )
+
+    def _refuse_streamed(self) -> None:
+        if isinstance(self.datamodule, StreamedTable):
+            raise InputError(
+                f"data: {self.subcommand} computes on all points at once; give it a part of them as gd_lightning.Table"
+            )
 
     def _leave(self, report: Any, write: Callable[[Path], None]) -> None:
         """What a comparison ends with: its run folder, and its report on the terminal."""

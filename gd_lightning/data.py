@@ -52,6 +52,7 @@ class Series(LightningDataModule, ABC):
         facts: what a report should tell of the data, such as rows left out.
         predicting: whether the points are to be predicted, so that data may be missing: nan there.
         generator: the generator, as `load` left it.
+        batches_per_epoch: how many batches the points come in.
     """
 
     points: Points
@@ -131,6 +132,10 @@ class Series(LightningDataModule, ABC):
 
     def predict_dataloader(self) -> DataLoader[Points]:
         return self._whole(self.all_points)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return 1
 
     def on_before_batch_transfer(self, batch: Points, dataloader_idx: int) -> Points:
         """Tables are read in double precision; the descent has the precision of the module."""

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gd_lightning.points import Points
 
-__all__ = ["Goodness", "goodness"]
+__all__ = ["Goodness", "goodness", "measures"]
 
 Array = NDArray[np.float64]
 
@@ -58,23 +58,41 @@ def goodness(preds: Tensor, points: Points, p: int, absolute_sigma: bool = False
     sigma = np.ones(targets.shape) if points.sigma is None else np.where(present, _double(points.sigma), np.inf)
     weight = _double(points.weights)
     n: Array = present.sum(axis=-1).astype(np.float64)
-    dof = n - p
     with np.errstate(all="ignore"):  # what cannot be told is nan
         chi2 = _sum(((np.where(present, _double(preds), 0.0) - targets) / sigma) ** 2)
         mean = _sum(weight * targets) / _sum(weight)
         around_mean = _sum(((targets - mean[..., None]) / sigma) ** 2)
+        log_sigma = _sum(np.where(present, np.log(np.where(present, sigma, 1.0)), 0.0))
+    return measures(n, p, chi2, around_mean, log_sigma, absolute_sigma)
+
+
+def measures(
+    n: Array, p: int, chi2: Array, around_mean: Array, log_sigma: Array, absolute_sigma: bool = False
+) -> Goodness:
+    """The same from sums over the points, each of shape `(*batch)`.
+
+    Args:
+        n: number of points.
+        p: number of free parameters.
+        chi2: sum of the squared residuals, in units of sigma.
+        around_mean: the same sum around the weighted mean of the data.
+        log_sigma: sum of the logarithms of sigma.
+        absolute_sigma: whether sigma is known in an absolute sense.
+    """
+    dof = n - p
+    with np.errstate(all="ignore"):  # what cannot be told is nan
         r2 = np.where(around_mean > 0, 1 - chi2 / around_mean, np.nan)
-        deviance = 2 * _sum(np.where(present, np.log(np.where(present, sigma, 1.0)), 0.0)) + n * np.log(2 * np.pi)
+        deviance = 2 * log_sigma + n * np.log(2 * np.pi)
         deviance += chi2 if absolute_sigma else n * np.log(chi2 / n) + n
         aic = deviance + 2 * p
         aicc = np.where(n > p + 1, aic + 2 * p * (p + 1) / (n - p - 1), np.inf)
         adjusted = np.where(dof > 0, 1 - (1 - r2) * (n - 1) / dof, np.nan)
         reduced = np.where(dof > 0, chi2 / dof, np.nan)
         bic = deviance + p * np.log(n)
-    measures = (chi2, reduced, r2, adjusted, aic, aicc, bic)
-    if not points.batch:
-        return Goodness(int(n), p, int(dof), *(float(value) for value in measures))
-    return Goodness(n.astype(np.int64), p, dof.astype(np.int64), *measures)
+    found = (chi2, reduced, r2, adjusted, aic, aicc, bic)
+    if not n.shape:
+        return Goodness(int(n), p, int(dof), *(float(value) for value in found))
+    return Goodness(n.astype(np.int64), p, dof.astype(np.int64), *found)
 
 
 def _double(values: Tensor) -> Array:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -18,6 +19,7 @@ from gd_lightning.conditioning import AUTO, Guidance, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import AT_ONCE, Descent
+from gd_lightning.descent_in_parts import DescentInParts, Processes, Share, check_apart
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting import check_absolute, choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
@@ -26,11 +28,13 @@ from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name, plain
 from gd_lightning.starts import check_start, is_linear, set_start
+from gd_lightning.streamed import StreamedTable
+from gd_lightning.streamed_result import StreamedResult
 from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, check_level
 
 __all__ = ["CurveFit"]
 
-Batch = Points | tuple[Tensor, ...]
+Batch = Points | Share | tuple[Tensor, ...]
 # A rule's bare name on the command line is looked up in the first of these: ours go before torch.optim's.
 AnyRule = (
     Callable[[Iterable[Parameter], float], UpdateRule]
@@ -176,9 +180,11 @@ class CurveFit(LightningModule):
         """Find starting values, from the generator that made the data where there is one, and a learning rate."""
         if stage != "fit":
             return
+        if (table := self.streamed()) is not None:
+            self.check_streamed(table)
         if not self.started:
             self._start()
-        self.descent = self._new_descent()
+        self.descent = self._new_descent() if table is None else self._new_descent_in_parts(table)
         self.guidance = None
         self._result = None
 
@@ -203,6 +209,29 @@ class CurveFit(LightningModule):
         descent.compile = self.compile_steps
         return descent
 
+    def _new_descent_in_parts(self, table: StreamedTable) -> Descent:
+        add = partial(self.trainer.strategy.reduce, reduce_op="sum")
+        processes = Processes(self.global_rank, self.trainer.world_size, add)
+        return DescentInParts(self.curve, self.loss_function, table.points, processes, table.look.mean)
+
+    def check_streamed(self, table: StreamedTable) -> None:
+        """Refuse what cannot be done with points that are never all in memory.
+
+        Raises:
+            InputError: saying what to leave out.
+        """
+        if isinstance(make_rule(self.optimizer_class, self.curve.params, ARTICLE_LR), LevenbergMarquardt):
+            raise InputError(
+                "optimizer: LevenbergMarquardt needs the residuals of all points at once, and a streamed table has "
+                "them a part at a time; choose SGD, Momentum, Adam or another rule of a gradient"
+            )
+        if self.steps_per_epoch > 1:
+            raise InputError(
+                f"steps_per_epoch: given {self.steps_per_epoch}, and each batch of a streamed table is one step; leave "
+                "it out"
+            )
+        check_apart(self.curve, table.points.to(self.curve.params.detach()))
+
     def forward(self, t: Predictors) -> Tensor:
         return self.curve(t)  # type: ignore[no-any-return]
 
@@ -216,7 +245,7 @@ class CurveFit(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
-        points = Points(*batch)
+        points: Any = batch if isinstance(batch, Share) else Points(*batch)
         history = self.descent.rmse_history
         rule = self._rule()
         backward = self.manual_backward if self.trainer.world_size > 1 else Tensor.backward
@@ -240,8 +269,9 @@ class CurveFit(LightningModule):
             for i, (params, loss) in enumerate(taken):
                 for watch in self.watchers:
                     watch(step + i, params)
-                if log_every_n_steps and (step + i) % log_every_n_steps == 0:
-                    self._log_state(step + i, params, points, loss)
+                if self.loggers and log_every_n_steps and (step + i) % log_every_n_steps == 0:
+                    rmse = history[-1] if isinstance(points, Share) else self._rmse(params, points)
+                    self._log_state(step + i, params, rmse, loss)
             left -= len(taken)
         if history:  # for callbacks that monitor them
             self.log("train/rmse", history[-1], logger=False)
@@ -249,15 +279,20 @@ class CurveFit(LightningModule):
                 self.log("val/rmse", self._holdout_rmse(self.descent.params_before), logger=False)
 
     def on_train_end(self) -> None:
-        points = self.points()
         if self.trainer.should_stop:
             self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
+        points = self._all_points()
         self.descent.end(self._rule(), points)
         if not self.descent.diverged:
             params = self.curve.params.detach()
-            with torch.no_grad():
-                loss = self.loss_function(self(points.t), points.targets, points.sigma).sum()
-            self._log_state(self.global_step, params, points, loss.item())
+            if isinstance(self.descent, DescentInParts):
+                assert self.descent.totals is not None
+                loss, rmse = self.descent.totals.loss, self.descent.totals.rmse
+            else:
+                with torch.no_grad():
+                    loss = self.loss_function(self(points.t), points.targets, points.sigma).sum().item()
+                rmse = self._rmse(params, points)
+            self._log_state(self.global_step, params, rmse, loss)
         self._result = self.result()  # so that all who ask share one summary
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Points, Tensor]:
@@ -276,7 +311,8 @@ class CurveFit(LightningModule):
         checkpoint["start"] = {"lr": self.lr, "began": self.began, "guidance": told}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.descent = self._new_descent()
+        table = self.streamed() if isinstance(self.descent, DescentInParts) else None
+        self.descent = self._new_descent() if table is None else self._new_descent_in_parts(table)
         self.descent.load_state_dict(checkpoint["descent"])
         start = checkpoint["start"]
         self.lr, self.began = start["lr"], start["began"]
@@ -298,7 +334,9 @@ class CurveFit(LightningModule):
         return guidance(self.curve, points, rule, self.loss_function, linear=is_linear(self.curve, points))
 
     def points(self) -> Points:
-        """What is fitted, as the step sees it."""
+        """What is fitted, as the step sees it; of a streamed table the sample."""
+        if (table := self.streamed()) is not None:
+            return table.points.to(self.curve.params.detach())
         loader = self.trainer.train_dataloader
         assert loader is not None
         return Points(*next(iter(loader))).to(self.curve.params.detach())
@@ -314,7 +352,7 @@ class CurveFit(LightningModule):
         if self._result is not None:
             return self._result
         data, rule = self.own_data(), self._rule()
-        return FitResult.of(
+        found = FitResult.of(
             self.descent,
             self.points(),
             seed=None if data is None else data.seed,
@@ -332,11 +370,26 @@ class CurveFit(LightningModule):
             level=self.level,
             source="" if data is None else data.source,
         )
+        if isinstance(self.descent, DescentInParts) and (table := self.streamed()) is not None:
+            look = table.look
+            return StreamedResult.of_all(found, self.descent.totals, look.log_sigma, look.typical_sigma)
+        return found
 
     def own_data(self) -> Series | None:
         """The data module, where it is one of ours, which tells more than its batches."""
         data = getattr(self.trainer, "datamodule", None)
         return data if isinstance(data, Series) else None
+
+    def streamed(self) -> StreamedTable | None:
+        """The data module, where it reads its points a part at a time."""
+        data = self.own_data()
+        return data if isinstance(data, StreamedTable) else None
+
+    def _all_points(self) -> Any:
+        """What is fitted; of a streamed table what this process sees of it, part by part."""
+        if (table := self.streamed()) is None:
+            return self.points()
+        return table.whole(self.global_rank, self.trainer.world_size).to(self.curve.params.detach())
 
     def _rule(self) -> Optimizer:
         rule = self.optimizers(use_pl_optimizer=False)
@@ -369,15 +422,16 @@ class CurveFit(LightningModule):
             preds = self.curve.evaluate(points.t, params)
         return pooled_rmse(preds, points.targets, points.sigma)
 
-    def _log_state(self, step: int, params: Tensor, points: Points, loss: float) -> None:
-        """Write loss, RMSE and parameters as they were after a number of steps."""
-        if not self.loggers:
-            return
+    def _rmse(self, params: Tensor, points: Points) -> float:
         with torch.no_grad():
             preds = self.curve.evaluate(points.t, params)
         self.train_mse.reset()
         self.train_mse.update(preds[points.present], points.targets[points.present])
-        scalars = {"train/loss": loss, "train/rmse": root(self.train_mse.compute())}
+        return root(self.train_mse.compute())
+
+    def _log_state(self, step: int, params: Tensor, rmse: float, loss: float) -> None:
+        """Write loss, RMSE and parameters as they were after a number of steps."""
+        scalars = {"train/loss": loss, "train/rmse": rmse}
         if self.holdout_points() is not None:
             scalars["val/rmse"] = self._holdout_rmse(params)
         if params.dim() == 1:  # of many series, TensorBoard would make a thousand curves

@@ -468,6 +468,12 @@ class FitResult:
         return columns if len(columns) > 1 else columns[0]
 
     @property
+    def size_of_targets(self) -> Any:
+        """Norm of the data, in units of sigma where it is given; of several series an array `(*batch)`."""
+        scaled = self.targets if self.points.sigma is None else self.targets / self.points.sigma
+        return scaled.double().norm(dim=-1).cpu().numpy()
+
+    @property
     def arrived(self) -> Any:
         """Whether the parameters are those of a minimum; of several series an array `(*batch)`."""
         arrived = np.isin(np.asarray(self.status, dtype=object), ARRIVED)

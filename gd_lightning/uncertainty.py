@@ -28,6 +28,7 @@ __all__ = [
     "Bands",
     "Uncertainty",
     "check_level",
+    "errors_of",
     "length_of",
     "quantile",
     "uncertainty",
@@ -295,7 +296,19 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         loss_function: what was descended.
         absolute_sigma: whether sigma is used in an absolute sense; else only its relative magnitudes matter.
     """
-    problem = Residuals(curve, points, loss_function)
+    return errors_of(Residuals(curve, points, loss_function), typical_sigma(points), absolute_sigma)
+
+
+@torch.no_grad()
+def errors_of(problem: Residuals, sigma: Array, absolute_sigma: bool = False) -> Uncertainty:
+    """The same of residuals that are at hand.
+
+    Args:
+        problem: the residuals.
+        sigma: root mean square of the standard deviations of each series, `(*batch)`.
+        absolute_sigma: as in `uncertainty`.
+    """
+    curve, batch, loss_function = problem.curve, problem.points.batch, problem.loss_function
     theta = problem.theta
     count, free = theta.shape
     with np.errstate(all="ignore"):  # what is not finite gives no errors
@@ -337,7 +350,6 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
     from_held, from_others = (((derivatives != 0) & which[:, None]).any(axis=-1) for which in (held, ~held))
     kinds[:, curve.demands.ties] = np.where(from_held & ~from_others, AT_BOUND, TIED)[:, curve.demands.ties]
     axes = derivatives @ (np.where(holds[:, None], 0.0, np.swapaxes(vt, -1, -2)) / d[..., None])
-    batch = points.batch
     return Uncertainty(
         curve.names,
         kinds.reshape(*batch, -1),
@@ -346,7 +358,7 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         spread.reshape(*batch, -1),
         noise.reshape(batch),
         dof.reshape(batch),
-        typical_sigma(points),
+        sigma,
         absolute_sigma,
     )
 
