@@ -1,5 +1,6 @@
 """The LightningModule that fits chunk after chunk of very many series, and what writes what it finds."""
 
+import copy
 import json
 from typing import Any, NamedTuple
 
@@ -97,9 +98,9 @@ class FitSeries(LightningModule):
         """Look whether the function suits the first series, and whether compiling pays."""
         first = files.read(0).points
         few = masked(first.rows(torch.arange(min(len(first.targets), 2))), None)
-        self.curve.double()
-        self.curve.set_params(torch.zeros(*few.batch, len(self.curve.names)))
-        check_function(self.curve, few)
+        curve = copy.deepcopy(self.curve).double()
+        curve.set_params(torch.zeros(*few.batch, len(curve.names)))
+        check_function(curve, few)
         if self.absolute_sigma and first.sigma is None:
             raise InputError("model.absolute_sigma: given true, and there is no data.sigma; give its column")
         known = self.curve.known_start(self.init)

@@ -81,12 +81,14 @@ class ManyLine(LightningCLI):
             "--overwrite", action="store_true", help="Begin anew, and replace what is there at the end."
         )
 
+    def before_instantiate_classes(self) -> None:
+        given = self.config.trainer.precision
+        if str(given) not in PRECISIONS:
+            raise InputError(f"trainer.precision: given {given!r}, expected 64-true or 32-true")
+
     def _fit_many(self) -> None:
         """Look at everything that could be wrong, fit what is not fitted yet, and tell what came out."""
         trainer, model, files = self.trainer, self.model, self.datamodule.files
-        if str(self.config.trainer.precision) not in PRECISIONS:
-            given = self.config.trainer.precision
-            raise InputError(f"trainer.precision: given {given!r}, expected 64-true or 32-true")
         if self.datamodule.series in model.columns:
             raise InputError(f"data.series: {self.datamodule.series!r} is a parameter, too; rename one of them")
         model.prepare_for(files)

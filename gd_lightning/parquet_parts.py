@@ -114,13 +114,10 @@ class Parts:
         writing = self.output.with_name(f"{self.output.name}.writing")
         try:
             with writing.open("wb") as file:
-                writer = None
-                for index in range(count):
-                    part = self._read(index)
-                    writer = writer or pq.ParquetWriter(file, part.schema, compression="zstd", write_page_checksum=True)
-                    writer.write_table(part)
-                if writer is not None:
-                    writer.close()
+                schema = self._read(0).schema
+                with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+                    for index in range(count):
+                        writer.write_table(self._read(index))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(writing, self.output)
