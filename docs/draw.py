@@ -140,7 +140,20 @@ def run(config: str, *options: str, command: str = "fit", **pictures: str) -> No
             shutil.copy(Path(folder, "lightning_logs", "version_0", f"{there}.png"), DOCS / f"{here}.png")
 
 
+def many() -> None:
+    """The worst, median and best of ten thousand peaks."""
+    with tempfile.TemporaryDirectory() as folder:
+        config, script = DOCS.parent / "configs" / "million_series.yaml", DOCS.parent / "examples" / "million_series.py"
+        for typed in (
+            [str(script), "--series", "10000"],
+            ["-m", "gd_lightning", "fit_many", "--config", str(config), "--trainer.accelerator=cpu"],
+        ):
+            subprocess.run([sys.executable, *typed], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        shutil.copy(Path(folder, "fits.png"), DOCS / "many-series.png")
+
+
 if __name__ == "__main__":
+    many()
     run("quadratic", film_strip="film_strip", landscape="landscape")
     run("quadratic", *PATIENCE, parameters="parameters")
     run("quadratic", command="sweep", sweep="sweep")

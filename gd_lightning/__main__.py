@@ -1,6 +1,7 @@
 """`gd-lightning` and `python -m gd_lightning`."""
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
@@ -25,6 +26,10 @@ def main(args: Sequence[str] | None = None) -> int:
         from gd_lightning.report_command import run as show_report
 
         return show_report(args[1:])
+    if args[:1] == ["fit_many"]:
+        # Threads that wait for one another by spinning take the processor from those that have work, wherever there are
+        # more threads than cores: several times slower. It is read when torch is loaded.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()

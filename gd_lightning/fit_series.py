@@ -26,7 +26,7 @@ from gd_lightning.starts import check_start, set_start
 __all__ = ["FitSeries", "FitsWriter", "Fitted"]
 
 STEPS = 1000  # of a series that does not converge; one that does takes ten
-WORTHWHILE = 20_000_000  # points, from which on compiling takes less time than it saves
+WORTHWHILE = 100_000_000  # points, from which on compiling takes less time than it saves
 COMPILE = ("auto", "true", "false")
 KEPT = ("rmse", "status", "steps", "message")
 
@@ -116,8 +116,10 @@ class FitSeries(LightningModule):
         self.curve.to(like)
         self._many = Many(self.curve, self.loss_function, self.absolute_sigma, self.max_steps, self.compiles == "true")
 
-    def predict_step(self, chunk: Chunk, batch_idx: int = 0) -> Fitted:
+    def predict_step(self, chunk: Chunk | None, batch_idx: int = 0) -> Fitted | None:
         assert self._many is not None
+        if chunk is None:  # there are more processes than chunks
+            return None
         points = masked(chunk.points.to(self.curve.params.detach()), None)
         return Fitted(chunk.index, chunk.names, self._many.fit(points, self._starts(points)))
 
@@ -147,13 +149,15 @@ class FitsWriter(BasePredictionWriter):
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        prediction: Fitted,
+        prediction: Fitted | None,
         batch_indices: Any,
         batch: Any,
         batch_idx: int,
         dataloader_idx: int,
     ) -> None:
         assert isinstance(pl_module, FitSeries)
+        if prediction is None:
+            return
         single = pl_module.curve.params.dtype == torch.float32
         try:
             self.parts.write(prediction.index, table(prediction, pl_module.curve, self.series, single, self.parts.run))

@@ -302,7 +302,14 @@ def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | Non
     values = torch.tensor(params if len(some) > 1 else params[0], dtype=torch.float64)
     curve.set_params(values)
     curve.initial_params = values.clone()
-    figure = picture(curve, shown, values, "fitted", labels=data.labels, series=names if len(some) > 1 else ())
+    figure = picture(
+        curve,
+        shown,
+        values,
+        f"worst, median and best of {len(rmse):,}",
+        labels=data.labels,
+        series=names if len(some) > 1 else (),
+    )
     target = output.with_suffix(".png")
     write_whole(target, png(figure))
     return target

@@ -86,8 +86,10 @@ class Tools:
         self.parts: Parts | None = None
         self._look: Callable[[Planes, Tensor], Normal] = self.look
         if compiled:
-            self.parts = (_compiled(plan_step), _compiled(keep_step))
             self._look = _compiled(self.look)
+            # between bounds a step is several, of which nearly all rows need but one: as it stands, it sees that
+            if not any(demand.bounded for demand in curve.demands.all):
+                self.parts = (_compiled(plan_step), _compiled(keep_step))
 
     def linearize(self, planes: Planes, theta: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Residuals `(T, S)` at theta `(F, S)`, and their derivatives by each free parameter.

@@ -59,30 +59,38 @@ class SeriesTable(LightningDataModule):
             self._files = SeriesFiles(**{**self.given, **self.limits})
         return self._files
 
-    def predict_dataloader(self) -> DataLoader[Chunk]:
+    def predict_dataloader(self) -> DataLoader[Chunk | None]:
         """The chunks that are wanted; Lightning's sampler deals them out to the processes, each to one of them."""
         wanted = range(len(self.files)) if self.wanted is None else self.wanted
         return DataLoader(
-            Chunks(self.files, wanted),
+            Chunks(self.files, wanted, 1 if self.trainer is None else self.trainer.world_size),
             batch_size=None,
             collate_fn=as_it_is,
             num_workers=self.workers,
             generator=torch.Generator(),
         )
 
-    def transfer_batch_to_device(self, batch: Chunk, device: torch.device, dataloader_idx: int) -> Chunk:
-        return batch._replace(points=batch.points.to(batch.points.targets.to(device)))
+    def transfer_batch_to_device(self, batch: Chunk | None, device: torch.device, dataloader_idx: int) -> Chunk | None:
+        return None if batch is None else batch._replace(points=batch.points.to(batch.points.targets.to(device)))
 
 
-class Chunks(Dataset[Chunk]):
-    """Some chunks of files."""
+class Chunks(Dataset[Chunk | None]):
+    """Some chunks of files.
 
-    def __init__(self, files: SeriesFiles, wanted: Sequence[int]) -> None:
+    Args:
+        files: the files.
+        wanted: the numbers of the chunks.
+        least: how many processes share them. Where there are fewer chunks, the rest are none: Lightning's sampler deals
+            out one to each process at least.
+    """
+
+    def __init__(self, files: SeriesFiles, wanted: Sequence[int], least: int = 1) -> None:
         self.files = files
         self.wanted = list(wanted)
+        self.least = least
 
     def __len__(self) -> int:
-        return len(self.wanted)
+        return max(len(self.wanted), self.least)
 
-    def __getitem__(self, i: int) -> Chunk:
-        return self.files.read(self.wanted[i])
+    def __getitem__(self, i: int) -> Chunk | None:
+        return self.files.read(self.wanted[i]) if i < len(self.wanted) else None

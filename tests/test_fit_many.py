@@ -274,7 +274,7 @@ def test_two_processes_write_the_rows_of_one(fitted, tmp_path):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-@pytest.mark.parametrize("count", [1, 2, 5, 8, 20])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 8, 20])
 def test_shards_are_disjoint_and_complete(size, count):
     """As Lightning's predict loop deals chunks out."""
     from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
@@ -282,14 +282,13 @@ def test_shards_are_disjoint_and_complete(size, count):
 
     from gd_lightning.series_table import Chunks
 
-    data = Chunks(None, range(count))
+    data = Chunks(None, range(count), size)
     ranks = [
         list(UnrepeatedDistributedSampler(SequentialSampler(data), num_replicas=size, rank=rank, shuffle=False))
-        if rank < count
-        else []
         for rank in range(size)
     ]
-    assert sorted(i for rank in ranks for i in rank) == list(range(count))
+    assert sorted(i for rank in ranks for i in rank if i < count) == list(range(count))
+    assert all(data[i] is None for rank in ranks for i in rank if i >= count)
 
 
 def test_the_example_and_its_configuration(tmp_path):

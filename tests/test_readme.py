@@ -3,9 +3,11 @@
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import pytest
-from conftest import ARTICLE_RMSE, ROOT, forked
+from conftest import ARTICLE_RMSE, ROOT, forked, gd_lightning
 from pyarrow import csv
 
 from gd_lightning import compare
@@ -14,13 +16,14 @@ README = (ROOT / "README.md").read_text()
 STALLS = (ROOT / "docs" / "why-it-stalls.md").read_text()
 UNCERTAINTY = (ROOT / "docs" / "uncertainty.md").read_text()
 CHOOSING = (ROOT / "docs" / "choosing-a-function.md").read_text()
+MANY = (ROOT / "docs" / "many-series.md").read_text()
 
 
 def blocks(language, page=README):
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
 
 
-COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY, CHOOSING))]
+COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY, CHOOSING, MANY))]
 
 
 def test_the_ten_numbers():
@@ -59,8 +62,11 @@ def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for line in block.splitlines():
         program, *args = shlex.split(line, comments=True)
+        if program == "python":
+            subprocess.run([sys.executable, *args], cwd=tmp_path, check=True)
+            continue
         assert program == "gd-lightning"
-        done = forked(*args, cwd=tmp_path)
+        done = gd_lightning(*args, cwd=tmp_path) if "ddp" in args else forked(*args, cwd=tmp_path)
         assert (done.code, done.err) == (0, ""), line
 
 
@@ -73,7 +79,7 @@ def test_the_python(block, tmp_path, monkeypatch, capsys):
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
-PYTHON = [block for page in (UNCERTAINTY, CHOOSING) for block in blocks("python", page)]
+PYTHON = [block for page in (UNCERTAINTY, CHOOSING, MANY) for block in blocks("python", page)]
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
@@ -93,6 +99,7 @@ def test_the_python_of_the_pages(block, tmp_path, monkeypatch, capsys):
         "docs/why-it-stalls.md",
         "docs/uncertainty.md",
         "docs/choosing-a-function.md",
+        "docs/many-series.md",
         "docs/export.md",
         "docs/scikit-learn.md",
     ],
