@@ -16,7 +16,8 @@ from gd_lightning import FitResult, compare, fit, functions
 from gd_lightning.catalog import description
 from gd_lightning.curve import Curve
 from gd_lightning.drawing import add_legend, blank_figure, draw_competitors, drawable
-from gd_lightning.plots import png
+from gd_lightning.listing import families
+from gd_lightning.rendering import png
 from gd_lightning.resolve import equation, parameter_names, resolve
 
 DOCS = Path(__file__).parent
@@ -74,7 +75,7 @@ def section(name: str) -> str:
     arguments = re.findall(
         r"^    \*?(\w+): (.+(?:\n {8}.+)*)", text.partition("Args:\n")[2].partition("\n\n")[0], re.MULTILINE
     )
-    lines = [f"## {name}", "", f"    {equation(family)}", "", description(family), ""]
+    lines = [f"## {name}", "", f"    {equation(family)}", "", description(families()[name].documentation), ""]
     for argument, meaning in arguments:
         if argument != "t":
             plain = re.sub(r"; scalar or `\(\*batch, 1\)`(, like every parameter)?", "", " ".join(meaning.split()))

@@ -26,7 +26,7 @@ from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
 from gd_lightning.optim import is_many
 from gd_lightning.pictures import descent_pictures, picture, strip
-from gd_lightning.plots import png
+from gd_lightning.rendering import Pixels, Places, pixels, png
 from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
@@ -55,12 +55,11 @@ def curve_fit(module: LightningModule) -> CurveFit:
     return module
 
 
-def log_figure(trainer: Trainer, tag: str, figure: Figure, step: int) -> None:
-    """Hand a figure to TensorBoard, where that is a logger of the run."""
+def log_picture(trainer: Trainer, tag: str, picture: Pixels, step: int) -> None:
+    """Hand a picture to TensorBoard, where that is a logger of the run."""
     for logger in trainer.loggers:
         if isinstance(logger, TensorBoardLogger):
-            # close=True would import pyplot to close a figure that pyplot never knew
-            logger.experiment.add_figure(tag, figure, step, close=False)
+            logger.experiment.add_image(tag, picture, step, dataformats="HWC")
 
 
 class PredictionPlots(Callback):
@@ -96,6 +95,7 @@ class PredictionPlots(Callback):
         self.ylim = ylim
         self.landscape = landscape
         self.frames: dict[int, list[float]] = {}
+        self._places = Places()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
@@ -104,7 +104,8 @@ class PredictionPlots(Callback):
             self._keep_frame(step, params)
             n = self.every_n_steps
             if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
-                log_figure(trainer, "prediction", self._prediction(module, params, f"step {step}"), step)
+                figure = self._places.settle(self._prediction(module, params, f"step {step}"))
+                log_picture(trainer, "prediction", pixels(figure), step)
 
         if not isinstance(self.landscape, bool):
             check_axes(module.curve, self.landscape)
@@ -123,12 +124,13 @@ class PredictionPlots(Callback):
         if folder is None or not trainer.is_global_zero:
             return
         moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
-        last = self._prediction(module, params, moment, None if diverged else module.result().shown_uncertainty)
-        log_figure(trainer, "prediction", last, step)
+        told = None if diverged else module.result().shown_uncertainty
+        last = pixels(self._prediction(module, params, moment, told))
+        log_picture(trainer, "prediction", last, step)
         (folder / "prediction.png").write_bytes(png(last))
         if self.frames:
-            frames = self._film_strip(module)
-            log_figure(trainer, "film_strip", frames, step)
+            frames = pixels(self._film_strip(module))
+            log_picture(trainer, "film_strip", frames, step)
             (folder / "film_strip.png").write_bytes(png(frames))
         if self.landscape is not False and params.dim() == 1:
             self._draw_descent(trainer, module, folder)
@@ -158,17 +160,18 @@ class PredictionPlots(Callback):
         )
         for tag, figure in (("landscape", landscape), ("parameters", parameters)):
             if figure is not None:
-                log_figure(trainer, tag, figure, result.steps)
-                (folder / f"{tag}.png").write_bytes(png(figure))
+                drawn = pixels(figure)
+                log_picture(trainer, tag, drawn, result.steps)
+                (folder / f"{tag}.png").write_bytes(png(drawn))
 
     def _draw_profile(self, trainer: Trainer, result: FitResult, folder: Path) -> None:
         """The profile of each parameter, where the intervals are from them."""
         try:
-            figure = result.profile(result.level).plot()
+            drawn = pixels(result.profile(result.level).plot())
         except InputError:  # which the report tells
             return
-        log_figure(trainer, "profile", figure, result.steps)
-        (folder / "profile.png").write_bytes(png(figure))
+        log_picture(trainer, "profile", drawn, result.steps)
+        (folder / "profile.png").write_bytes(png(drawn))
 
     def _keep_frame(self, step: int, params: Tensor) -> None:
         if step in self.film_strip:

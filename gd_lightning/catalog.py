@@ -5,10 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gd_lightning import functions
 from gd_lightning.errors import InputError
-from gd_lightning.formula import Formula
-from gd_lightning.resolve import Function, arguments, equation, function_name, parameter_names, resolve
+from gd_lightning.listing import Family, families
 
 __all__ = ["description", "listing", "one", "run"]
 
@@ -19,38 +17,51 @@ Lists the families of functions, or shows one of them in full. NAME may also be 
 "a*exp(-t/tau) + c", or an import path, such as my_curves.damped: it is shown as it is understood."""
 
 
-def description(function: Function) -> str:
+def description(documentation: str) -> str:
     """The sentence of a docstring that says what the function is: the first after its equation."""
-    paragraphs = (inspect.getdoc(function) or "").split("\n\n")
-    text = " ".join(paragraphs[1].split()) if len(paragraphs) > 1 else ""
+    text = " ".join(documentation.split("\n\n")[0].split())
     return text.partition(". ")[0].rstrip(".") + "." if text else ""
 
 
 def listing() -> str:
     """All families, each with its formula, its parameters and what it is."""
     lines = []
-    for name in functions.__all__:
-        family = resolve(name)
+    for name, family in families().items():
         shown = "polynomial, or polynomial(7) for another degree" if name == "polynomial" else name
-        lines += [shown, f"    {equation(family)}", f"    parameters: {', '.join(parameter_names(family))}"]
-        lines += [f"    {description(family)}", ""]
+        lines += [shown, f"    {family.equation}", f"    parameters: {', '.join(family.parameters)}"]
+        lines += [f"    {description(family.documentation)}", ""]
     return "\n".join(lines)
 
 
 def one(text: str) -> str:
     """One function: its equation, its arguments and, where it has one, its documentation."""
-    function = resolve(text)
-    lines = [f"{function_name(function)}: {equation(function)}", ""]
-    if isinstance(function, Formula):
-        lines.append(f"names: {', '.join(arguments(function))}")
-        lines.append("Those that are columns of the data are predictors, the others parameters.")
-        return "\n".join(lines)
-    lines += [f"parameters: {', '.join(parameter_names(function))}"]
-    lines += [f"defined for {function.domain}"] if hasattr(function, "domain") else []
-    where = "from a guess from the data" if hasattr(function, "guess") else "from the best of many random starts"
+    family = families().get(text.strip())
+    return told(family) if family is not None else other(text)
+
+
+def told(family: Family) -> str:
+    """A family in full."""
+    lines = [f"{family.name}: {family.equation}", "", f"parameters: {', '.join(family.parameters)}"]
+    lines += [f"defined for {family.domain}"] if family.domain else []
+    where = "from a guess from the data" if family.guesses else "from the best of many random starts"
     lines += [f"it starts {where}, or at random with --model.start random", ""]
-    _, _, documentation = (inspect.getdoc(function) or "").partition("\n\n")
-    return "\n".join([*lines, documentation.strip()]).strip()
+    return "\n".join([*lines, family.documentation]).strip()
+
+
+def other(text: str) -> str:
+    """A formula, an import path or a polynomial in full; for which torch is imported."""
+    from gd_lightning.formula import Formula
+    from gd_lightning.resolve import arguments, equation, function_name, parameter_names, resolve
+
+    function = resolve(text)
+    if not isinstance(function, Formula):
+        _, _, documentation = (inspect.getdoc(function) or "").partition("\n\n")
+        domain, guesses = getattr(function, "domain", ""), hasattr(function, "guess")
+        names = parameter_names(function)
+        return told(Family(function_name(function), equation(function), names, documentation.strip(), domain, guesses))
+    lines = [f"{function_name(function)}: {equation(function)}", "", f"names: {', '.join(arguments(function))}"]
+    lines.append("Those that are columns of the data are predictors, the others parameters.")
+    return "\n".join(lines)
 
 
 def run(args: Sequence[str]) -> int:

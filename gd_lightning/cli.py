@@ -219,8 +219,10 @@ class CommandLine(LightningCLI):
         assert commands is not None
         for name in ("functions", "report", "export", "fit_many"):  # for help and messages: they run elsewhere
             commands.add_subcommand(name, Parser(prog=name))
-        commands.add_subcommand("sweep", self._sweep_parser())
-        commands.add_subcommand("compare", self._compare_parser())
+        commands.add_subcommand("sweep", self._sweep_parser() if self._may_be("sweep") else Parser(prog="sweep"))
+        commands.add_subcommand(
+            "compare", self._compare_parser() if self._may_be("compare") else Parser(prog="compare")
+        )
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
 
@@ -234,7 +236,14 @@ class CommandLine(LightningCLI):
         parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
         parser.set_defaults({"data": {"class_path": "gd_lightning.NoisySeries"}})
 
+    def _may_be(self, command: str) -> bool:
+        """Whether a command may have been typed; the hundred options of another take a while to make, for nothing."""
+        return self.typed[:1] == [command] or not set(self.typed[:1]) & set(COMMANDS)
+
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
+        if not self._may_be(subcommand):
+            self._subcommand_method_arguments[subcommand] = []
+            return Parser(prog=subcommand)
         parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
         if subcommand == "predict":
             parser.add_argument(

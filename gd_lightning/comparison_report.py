@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from gd_lightning.comparison import Comparison, Row
 from gd_lightning.comparison_table import CRITERIA, comparison_markdown, lines_of, rows_of
-from gd_lightning.plots import png
+from gd_lightning.rendering import pixels, png
 
 __all__ = ["card", "comparison_report", "write_run"]
 
@@ -66,11 +66,10 @@ def write_run(folder: Path, found: Comparison, best: int, command: str) -> None:
         command: what was typed.
     """
     found.write_json(folder / "comparison.json")
-    figure = found.plot(best)
-    (folder / "comparison.png").write_bytes(png(figure))
+    picture = pixels(found.plot(best))
+    (folder / "comparison.png").write_bytes(png(picture))
     with SummaryWriter(folder) as shown:
-        # close=True would import pyplot to close a figure that pyplot never knew
-        shown.add_figure("comparison", figure, close=False)
+        shown.add_image("comparison", picture, dataformats="HWC")
         shown.add_text("report", card(found, command))
     taken: set[str] = set()
     for row in found.rows:

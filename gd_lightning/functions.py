@@ -15,6 +15,7 @@ from torch import Tensor
 from gd_lightning import guesses
 from gd_lightning.errors import InputError
 from gd_lightning.guesses import defined_for, starts_from
+from gd_lightning.listing import polynomial_text
 
 __all__ = [
     "arrhenius",
@@ -141,10 +142,9 @@ def polynomial_of(degree: int) -> Callable[..., Tensor]:
     def family(*args: Tensor, **kwargs: Tensor) -> Tensor:
         return polynomial(*signature.bind(*args, **kwargs).args)
 
-    terms = ["c0", "c1*t", *(f"c{power}*t**{power}" for power in range(2, degree + 1))]
     family.__dict__["__signature__"] = signature.replace(return_annotation=Tensor)
     family.__name__ = family.__qualname__ = f"polynomial({degree})"
-    family.__doc__ = f"y = {' + '.join(terms[: degree + 1])}\n\nThe polynomial of degree {degree}: a smooth trend."
+    family.__doc__ = polynomial_text(degree)
     return family
 
 

@@ -27,8 +27,8 @@ from gd_lightning.files import write_whole
 from gd_lightning.fit_series import FitSeries, FitsWriter
 from gd_lightning.parquet_parts import Parts
 from gd_lightning.pictures import picture
-from gd_lightning.plots import png
 from gd_lightning.points import Points, masked, stack
+from gd_lightning.rendering import png
 from gd_lightning.series_files import SeriesFiles
 from gd_lightning.series_table import SeriesTable
 

@@ -1,6 +1,5 @@
 """Pictures of a fit: pure functions that return a matplotlib figure and leave pyplot alone."""
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +8,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from gd_lightning.drawing import (
@@ -61,7 +59,6 @@ __all__ = [
     "observed_figure",
     "observed_strip",
     "path_figure",
-    "png",
     "prediction_figure",
     "profile_figure",
     "series_grid",
@@ -71,7 +68,6 @@ __all__ = [
 
 Limits = tuple[float, float]
 PANELS = 9  # of a path; more are too small to read
-COLOURS = 128  # in a PNG, enough for five colours and their edges; it has a third of the size then
 
 
 def prediction_figure(
@@ -517,12 +513,3 @@ def worst_median_best(rmse: Tensor, each: int = 3) -> dict[str, list[int]]:
         "median": order[first : first + inner],
         "best": order[len(order) - outer :],
     }
-
-
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file with a palette, tens of kilobytes even where there are many points."""
-    raster, file = io.BytesIO(), io.BytesIO()
-    figure.savefig(raster, format="png")
-    picture = Image.open(raster).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-    picture.save(file, format="png", optimize=True)
-    return file.getvalue()

@@ -13,6 +13,7 @@ from torch import Tensor
 from gd_lightning import functions
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.formula import Formula
+from gd_lightning.listing import DEGREE
 
 __all__ = [
     "Function",
@@ -32,7 +33,6 @@ Function = Callable[..., Tensor]
 
 # What a predictor is called in a formula where the data do not name it.
 USUAL_PREDICTORS = ("t", "x")
-QUARTIC = 4  # the polynomial of the lowest degree that has no name of its own
 
 
 def resolve(function: str | Function) -> Function:
@@ -57,7 +57,7 @@ def resolve(function: str | Function) -> Function:
         )
     text = function.strip()
     if degree := re.fullmatch(r"polynomial(?:\(\s*(\d{1,4})\s*\))?", text):
-        return functions.polynomial_of(int(degree[1] or QUARTIC))
+        return functions.polynomial_of(int(degree[1] or DEGREE))
     if text in functions.__all__:
         family: Function = getattr(functions, text)
         return family

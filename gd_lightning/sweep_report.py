@@ -22,7 +22,7 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.optim import Rule
-from gd_lightning.plots import png
+from gd_lightning.rendering import pixels, png
 from gd_lightning.sweep import SweepResult
 
 __all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]
@@ -155,11 +155,10 @@ def write_run(folder: Path, found: SweepResult) -> None:
     """
     found.write_json(folder / "sweep.json")
     write_whole(folder / "sweep.csv", _as_csv(found))
-    figure = found.plot()
-    (folder / "sweep.png").write_bytes(png(figure))
+    picture = pixels(found.plot())
+    (folder / "sweep.png").write_bytes(png(picture))
     with SummaryWriter(folder) as shown:
-        # close=True would import pyplot to close a figure that pyplot never knew
-        shown.add_figure("sweep", figure, found.steps, close=False)
+        shown.add_image("sweep", picture, found.steps, dataformats="HWC")
     steps = np.unique(np.linspace(0, found.steps, POINTS).round().astype(int)).tolist()
     if found.steps >= POINTS:  # as many at the beginning as later, where most happens
         steps = np.unique(np.geomspace(1, found.steps + 1, POINTS).round().astype(int) - 1).tolist()

@@ -13,6 +13,7 @@ CORE = [
     "errors",
     "files",
     "functions",
+    "listing",
     "guesses",
     "tape",
     "planes",
@@ -99,7 +100,7 @@ def test_the_core_imports_the_core(module):
 
 @pytest.mark.parametrize("module", ["functions", "losses", "optim"])
 def test_the_ideas_of_the_core_do_not_import_one_another(module):
-    assert imported(module) <= {"errors", "guesses"}
+    assert imported(module) <= {"errors", "guesses", "listing"}
 
 
 def test_the_version_is_told_without_importing_torch():
@@ -108,6 +109,18 @@ def test_the_version_is_told_without_importing_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
     version, torch_imported = done.stdout.splitlines()
     assert version.startswith("gd-lightning 0.")
+    assert torch_imported == "False"
+
+
+@pytest.mark.parametrize("args", [[], ["gaussian"]])
+def test_families_are_listed_without_importing_torch(args):
+    code = f"import sys; from gd_lightning.__main__ import main; code = main(['functions', *{args}]); "
+    code += "print('torch' in sys.modules); sys.exit(code)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    *text, torch_imported = done.stdout.splitlines()
+    assert (
+        "    y = amplitude*exp(-(t - center)**2/(2*width**2))" in text or "parameters: amplitude, center, width" in text
+    )
     assert torch_imported == "False"
 
 

@@ -25,12 +25,12 @@ from gd_lightning.plots import (
     observed_figure,
     observed_strip,
     path_figure,
-    png,
     prediction_figure,
     series_grid,
     worst_median_best,
 )
 from gd_lightning.points import Points
+from gd_lightning.rendering import png
 
 
 def scatters(axes):
