@@ -25,6 +25,7 @@ __all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
 UNUSABLE = "unusable"
 LEAST_MESSAGE = "the loss is least there, to rounding"
 AT_ONCE = 400_000  # points that go side by side: large enough for what a call costs, small enough for a cache
+PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
 CAREFUL = 100_000  # of them where each series has factors of its own
 INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
 INFLATED_SINGLE = 1e-3
@@ -120,7 +121,7 @@ class Many:
             usable[bad] = False
             fits.message[bad.numpy()] = list(reasons.values())
         rows = usable.nonzero().flatten()
-        for some in portions(rows, AT_ONCE // points.targets.shape[-1]):
+        for some in portions(rows, at_once(points.targets, len(self.curve.demands.free)) // points.targets.shape[-1]):
             every = len(some) == len(start)
             here = some.to(start.device)
             fits.put(some, self._chunk(points if every else points.rows(here), start[here]))
@@ -322,6 +323,14 @@ class Many:
         rmse = ((off * off).sum(dim=-1) / points.present.sum(dim=-1).cpu()).sqrt()
         fits.rmse[:] = torch.where(finite, rmse, torch.nan)
         return fits
+
+
+def at_once(like: Tensor, free: int) -> int:
+    """How many points go side by side; on a GPU as many as half of its free memory holds with all that is computed."""
+    if like.device.type != "cuda":
+        return AT_ONCE
+    room, _ = torch.cuda.mem_get_info(like.device)
+    return int(room / 2 / (like.element_size() * (PLANES + 4 * free)))
 
 
 def portions(rows: Tensor, most: int) -> list[Tensor]:
