@@ -38,7 +38,7 @@ BLOCK = 5 * SMALL  # points that are computed at once where torch computes them
 RESTING = 0.1  # share of rows at rest from which on it pays to go on without them
 LOOKS = 4  # steps on a GPU for each time that the rows at rest are counted, for which it has to be waited
 
-FEW = 256  # rows, below which compiled code gains nothing, and a single one would have to be compiled for itself
+FEW = 16  # rows, below which torch's own calls cost no more, and a single one would have to be compiled for itself
 
 
 class Precision(NamedTuple):

@@ -18,26 +18,29 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
         curve: the curve.
         points: shape `(S, T)`; numbers of a point that is absent may be anything.
     """
-    present = points.present
-    count = present.sum(dim=-1)
+    total = len(points.targets)
+    # what all series share is looked at once
+    present = torch.ones_like(points.targets[:1], dtype=torch.bool) if points.sigma is None else points.present
+    count = present.sum(dim=-1).expand(total)
     free = [curve.names[i] for i in curve.demands.free]
     reasons: dict[int, str] = {}
 
     def note(bad: Tensor, reason: str) -> None:
         """Note a reason for each row `(S,)` that is bad, or for the first point `(S, T)` of it that is."""
-        rows = bad.any(dim=-1) if bad.dim() > 1 else bad
+        rows = (bad.any(dim=-1) if bad.dim() > 1 else bad).expand(total)
         for row in rows.nonzero().flatten().tolist():
             if row not in reasons:
-                at = int(bad[row].int().argmax()) if bad.dim() > 1 else 0
+                at = int(bad.expand(total, -1)[row].int().argmax()) if bad.dim() > 1 else 0
                 reasons[row] = reason.format(at=at + 1, count=int(count[row]), row=row)
 
     note(count == 0, "there is no point")
     if points.sigma is not None:
         note(~(points.sigma > 0), "sigma at point {at} is not above 0")
-    note(~torch.isfinite(points.targets) & present, "y at point {at} is not a finite number; give it sigma=inf")
     square = points.targets * points.targets
-    note(torch.isinf(square) & present, "y at point {at} is too large for a number to hold its square; divide y")
-    columns = [column.expand(points.targets.shape) for column in points.columns]
+    if not torch.isfinite(square.sum()):  # a finite sum tells the same of all of them, at less cost
+        note(~torch.isfinite(points.targets) & present, "y at point {at} is not a finite number; give it sigma=inf")
+        note(torch.isinf(square) & present, "y at point {at} is too large for a number to hold its square; divide y")
+    columns = [column if column.dim() > 1 else column.unsqueeze(0) for column in points.columns]
     for name, column in zip(curve.predictors, columns, strict=True):
         note(~torch.isfinite(column) & present, f"{name} at point {{at}} is not a finite number")
     if not curve.least_norm:
@@ -49,7 +52,7 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
         for column in columns:
             low = torch.where(present, column, torch.inf).amin(dim=-1)
             high = torch.where(present, column, -torch.inf).amax(dim=-1)
-            same &= low == high
+            same = same & (low == high)
         note(same & (count > 1), f"all {{count}} points are at one {curve.predictors[0]}")
     if curve.domain is not None:
         inside = DOMAINS[curve.domain](columns[0], 0)

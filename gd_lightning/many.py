@@ -24,8 +24,9 @@ __all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
 
 UNUSABLE = "unusable"
 LEAST_MESSAGE = "the loss is least there, to rounding"
-AT_ONCE = 400_000  # points that go side by side: large enough for what a call costs, small enough for a cache
+AT_ONCE = 1_600_000  # points that go side by side: large enough for what a call costs, small enough for a cache
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
+CAREFUL = 100_000  # of them where each series has factors of its own
 CAREFUL = 100_000  # of them where each series has factors of its own
 INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
 INFLATED_SINGLE = 1e-3

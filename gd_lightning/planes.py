@@ -21,6 +21,8 @@ from gd_lightning.residuals import MOST_WEIGHT
 __all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
 BLOCK = 2**15  # points that are computed at once without a compiler: with their intermediate results they fit the cache
+# The compiler shall compute anew what is cheap rather than write and read it as a plane more: its own limits are lower.
+FUSED = dict.fromkeys(("realize_opcount_threshold", "realize_reads_threshold", "realize_acc_reads_threshold"), 10_000)
 Code = TypeVar("Code", bound=Callable[..., Any])
 
 
@@ -56,8 +58,8 @@ class Planes(NamedTuple):
                 torch.where(present, column.expand(shape), column.expand(shape).gather(-1, first)) for column in columns
             )
         columns = tuple(one.unsqueeze(-1) if one.dim() == 1 else one.mT.contiguous() for one in columns)
-        targets = torch.where(present, points.targets, 0.0).mT.contiguous()
-        return cls(columns, targets, weight, params.mT.contiguous())
+        targets = points.targets if weight is None else torch.where(present, points.targets, 0.0)
+        return cls(columns, targets.mT.contiguous(), weight, params.mT.contiguous())
 
     def select(self, rows: Tensor | slice) -> "Planes":
         """The same of some series."""
@@ -86,10 +88,10 @@ class Tools:
         self.parts: Parts | None = None
         self._look: Callable[[Planes, Tensor], Normal] = self.look
         if compiled:
-            self._look = _compiled(self.look)
+            self._look = _compiled(self.look, FUSED)
             # between bounds a step is several, of which nearly all rows need but one: as it stands, it sees that
             if not any(demand.bounded for demand in curve.demands.all):
-                self.parts = (_compiled(plan_step), _compiled(keep_step))
+                self.parts = (_compiled(plan_step, FUSED), _compiled(keep_step))  # which has nothing to compute anew
 
     def linearize(self, planes: Planes, theta: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Residuals `(T, S)` at theta `(F, S)`, and their derivatives by each free parameter.
@@ -171,13 +173,13 @@ class SeriesPlanes:
         return SeriesPlanes(self.tools, self.planes.select(rows), self.known.select(rows))
 
 
-def _compiled(function: Code) -> Code:
+def _compiled(function: Code, options: dict[str, Any] | None = None) -> Code:
     """The function compiled for any number of series, with a cache of its own: torch keeps few for one code object."""
     plain = function.__func__ if isinstance(function, types.MethodType) else function
     code = plain.__code__.replace()
     own = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     bound = types.MethodType(own, function.__self__) if isinstance(function, types.MethodType) else own
-    made = torch.compile(bound, dynamic=True, fullgraph=True)
+    made = torch.compile(bound, dynamic=True, fullgraph=True, options=options)
 
     def run(*args: Any) -> Any:
         with warnings.catch_warnings():
