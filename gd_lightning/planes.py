@@ -20,7 +20,7 @@ from gd_lightning.residuals import MOST_WEIGHT
 
 __all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
-BLOCK = 2**15  # points that are computed at once without a compiler: with their intermediate results they fit the cache
+BLOCK = 2**19  # points that are computed at once without a compiler: enough for each thread, few enough for a cache
 # The compiler shall compute anew what is cheap rather than write and read it as a plane more: its own limits are lower.
 FUSED = dict.fromkeys(("realize_opcount_threshold", "realize_reads_threshold", "realize_acc_reads_threshold"), 10_000)
 Code = TypeVar("Code", bound=Callable[..., Any])
