@@ -137,15 +137,13 @@ class Many:
         if self._planar is None:
             self._planar = self._is_planar(points, start)
         rest = torch.arange(len(start))
-        first = start
-        if self._is_linear(points) and self._at_once(points, start, fits):
+        if self._is_linear(points) and self._linearly(points, start, fits):
             rest = rest[:0]
         elif self._planar:
-            first, quick = self._quickly(points, start, fits)
-            rest = (~quick).nonzero().flatten()
+            rest = (~self._quickly(points, start, fits)).nonzero().flatten()
         for some in portions(rest, CAREFUL // points.targets.shape[-1]):
             here = some.to(start.device)
-            fits.put(some, self._carefully(points.rows(here), start[here], first[here], fits.steps[some]))
+            fits.put(some, self._carefully(points.rows(here), start[here]))
         return fits
 
     def _is_linear(self, points: Points) -> bool:
@@ -155,7 +153,7 @@ class Many:
         free = self.loss_function is mse and not demands.ties and not any(one.bounded for one in demands.all)
         return shared and free and points.targets.shape[-1] > len(demands.free) and is_linear(self.curve, points)
 
-    def _at_once(self, points: Points, start: Tensor, fits: Fits) -> bool:
+    def _linearly(self, points: Points, start: Tensor, fits: Fits) -> bool:
         """Linear least squares with one QR factorization for all series: params = R**-1 Q'(y - f(0)).
 
         Returns:
@@ -219,7 +217,7 @@ class Many:
             for one, other in both
         )
 
-    def _quickly(self, points: Points, start: Tensor, fits: Fits) -> tuple[Tensor, Tensor]:
+    def _quickly(self, points: Points, start: Tensor, fits: Fits) -> Tensor:
         """Fit by normal equations.
 
         Args:
@@ -228,7 +226,7 @@ class Many:
             fits: where results are written.
 
         Returns:
-            Where each series is now, all parameters `(S, P)`; and whether it has arrived there beyond doubt, `(S,)`.
+            Which series have arrived beyond doubt, `(S,)`.
         """
         curve, free = self.curve, self.curve.demands.free
         problem = SeriesPlanes.of(self.tools, points, start)
@@ -248,8 +246,6 @@ class Many:
         sure = found.converged & (inflation.amax(dim=0) * eps <= most) & torch.isfinite(here.total)
         sure &= known.points_each > len(free) - held.sum(dim=0)
         sure &= (known.of_targets > 0) & acts(here).all(dim=0)
-        if self.loss_function is not mse:
-            sure &= False if curve.demands.ties else sure
         arrived = sure.cpu()
         fits.params[:] = params.double().cpu()
         fits.rmse[:] = self._rmse(problem, here, params).double().cpu()
@@ -264,7 +260,7 @@ class Many:
             fits.errors[arrived] = self._uncertainty(points, params, arrived)
         if beyond is not None:
             self._tell_bounds(points, start, found.theta, beyond & sure, fits)
-        return params, arrived
+        return arrived
 
     def _errors(self, problem: SeriesPlanes, here: Normal, inflation: Tensor, held: Tensor) -> Tensor:
         """Standard errors of the free parameters, `(F, S)`: noise * sqrt(((J'J)**-1)_ii)."""
@@ -304,8 +300,8 @@ class Many:
             told = verdict(problem, places[row], none, sides[row], LEAST_MESSAGE)
             fits.status[row], fits.message[row] = told
 
-    def _carefully(self, points: Points, start: Tensor, first: Tensor, taken: Tensor) -> Fits:
-        """Fits by orthogonal factors, from the start, or from where the quick ones had arrived with less certainty."""
+    def _carefully(self, points: Points, start: Tensor) -> Fits:
+        """Fits by orthogonal factors, as single fits are."""
         fits = Fits.blank(start)
         curve = self.curve
         found = minimum(curve, points, self.loss_function, start, self.steps)

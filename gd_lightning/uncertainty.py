@@ -230,6 +230,9 @@ def _as_lists(values: Any) -> Any:
     return values if math.isfinite(values) else str(values)
 
 
+AT_ONCE = 500_000  # points of many series whose errors are computed at once: some hundred megabytes
+
+
 def length_of(values: Array) -> Array:
     """Euclidean length along the last axis, of numbers whose squares may be too large or too small to hold."""
     largest = np.abs(values).max(axis=-1, keepdims=True)
@@ -296,7 +299,24 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
         loss_function: what was descended.
         absolute_sigma: whether sigma is used in an absolute sense; else only its relative magnitudes matter.
     """
-    return errors_of(Residuals(curve, points, loss_function), typical_sigma(points), absolute_sigma)
+    problem, sigma = Residuals(curve, points, loss_function), typical_sigma(points)
+    length = max(points.targets.shape[-1], 1)
+    if problem.count * length <= AT_ONCE:
+        return errors_of(problem, sigma, absolute_sigma)
+    each = max(AT_ONCE // length, 1)
+    parts = [slice(i, i + each) for i in range(0, problem.count, each)]
+    found = [errors_of(problem.select(part), sigma.reshape(-1)[part], absolute_sigma) for part in parts]
+    return joined(found, points.batch)
+
+
+def joined(parts: Sequence[Uncertainty], batch: tuple[int, ...]) -> Uncertainty:
+    """Those of several series one after the other, on leading axes of some shape."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate(values).reshape(*batch, *values[0].shape[1:])
+        for name, values in zip(Uncertainty._fields, zip(*parts, strict=True), strict=True)
+        if isinstance(values[0], np.ndarray)
+    }
+    return parts[0]._replace(**arrays)
 
 
 @torch.no_grad()
@@ -309,7 +329,7 @@ def errors_of(problem: Residuals, sigma: Array, absolute_sigma: bool = False) ->
         absolute_sigma: as in `uncertainty`.
     """
     curve, batch, loss_function = problem.curve, problem.points.batch, problem.loss_function
-    theta = problem.theta
+    theta = problem.base.cpu().numpy()[:, problem.free]
     count, free = theta.shape
     with np.errstate(all="ignore"):  # what is not finite gives no errors
         at = tangent(problem, theta)

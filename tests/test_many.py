@@ -417,3 +417,13 @@ def test_planes_select():
     some = planes.select(torch.tensor([2, 0]))
     np.testing.assert_array_equal(some.targets.mT, y[[2, 0]])
     assert some.columns[0].shape == (50, 1)
+
+
+def test_errors_of_very_many_are_computed_in_parts(monkeypatch):
+    t, y, _ = peaks()
+    whole = fit(PEAK, t, y.reshape(2, 30, 50), init=START).uncertainty
+    monkeypatch.setattr("gd_lightning.uncertainty.AT_ONCE", 350)
+    parts = fit(PEAK, t, y.reshape(2, 30, 50), init=START).uncertainty
+    np.testing.assert_allclose(parts.standard_errors, whole.standard_errors, rtol=1e-12)
+    assert parts.kinds.shape == whole.kinds.shape
+    assert parts.noise.shape == (2, 30)
