@@ -95,6 +95,11 @@ class Curve(nn.Module):
         self.guess = getattr(resolved, "guess", None)
         return resolved
 
+    @property
+    def given(self) -> str | Function:
+        """The function as it was given: a text, or a callable."""
+        return self._given[0]
+
     def __getstate__(self) -> dict[str, Any]:
         # what a text stands for is found anew, since a formula and a polynomial are made of what cannot be pickled
         return {

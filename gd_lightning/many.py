@@ -101,7 +101,7 @@ class Many:
         self.loss_function = loss_function
         self.absolute_sigma = absolute_sigma
         self.steps = steps
-        self.tools = Tools(curve, loss_function, compiled)
+        self.tools = Tools.of(curve, loss_function, compiled)
         self._planar: bool | None = None
 
     def fit(self, points: Points, start: Tensor, reasons: Mapping[int, str] | None = None) -> Fits:

@@ -70,9 +70,17 @@ class ManyLine(LightningCLI):
             },
             parser_kwargs={"prog": "gd-lightning fit_many", "description": DESCRIPTION},
             parser_class=parser_class,
+            auto_configure_optimizers=False,
             args=list(args),
         )
         self._fit_many()
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Model and data first, which a user of this project changes; then Lightning's forty options."""
+        parser.add_lightning_class_args(FitSeries, "model")
+        parser.add_lightning_class_args(SeriesTable, "data")
+        parser.add_lightning_class_args(Trainer, "trainer")
+        parser.set_defaults({f"trainer.{name}": value for name, value in self.trainer_defaults.items()})
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.link_arguments("seed_everything", "model.seed")
@@ -224,6 +232,8 @@ class SeriesProgress(Callback):
 
 def duration(seconds: float) -> str:
     """A time in words."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -4,6 +4,7 @@ Points stand first and series last, `(T, S)`: a sum over the points is then a su
 and GPUs do for many series at once, however short these are.
 """
 
+import copy
 import types
 import warnings
 from collections.abc import Callable
@@ -21,8 +22,9 @@ from gd_lightning.residuals import MOST_WEIGHT
 __all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
 BLOCK = 2**19  # points that are computed at once without a compiler: enough for each thread, few enough for a cache
-# The compiler shall compute anew what is cheap rather than write and read it as a plane more: its own limits are lower.
-FUSED = dict.fromkeys(("realize_opcount_threshold", "realize_reads_threshold", "realize_acc_reads_threshold"), 10_000)
+# Up to so many operations or reads are computed anew rather than written and read as a plane more. Without limits a
+# product of products would be written out again and again, and compiling has no end.
+FUSED = {"realize_opcount_threshold": 100, "realize_reads_threshold": 30, "realize_acc_reads_threshold": 30}
 Code = TypeVar("Code", bound=Callable[..., Any])
 
 
@@ -91,7 +93,20 @@ class Tools:
             self._look = _compiled(self.look, FUSED)
             # between bounds a step is several, of which nearly all rows need but one: as it stands, it sees that
             if not any(demand.bounded for demand in curve.demands.all):
-                self.parts = (_compiled(plan_step, FUSED), _compiled(keep_step))  # which has nothing to compute anew
+                self.parts = (_compiled(plan_step), _compiled(keep_step))
+
+    @classmethod
+    def of(cls, curve: Curve, loss_function: Loss, compiled: bool) -> "Tools":
+        """Those that were compiled before for such a curve, or new ones; a callable may be another each time."""
+        if not compiled or not isinstance(curve.given, str):
+            return cls(curve, loss_function, compiled)
+        demands = tuple((one.free, one.bounded, one.tie and one.tie.text) for one in curve.demands.all)
+        form = (curve.given, curve.predictors, demands, str(loss_function), curve.params.dtype, curve.params.device)
+        if form not in KEPT:
+            KEPT[form] = cls(copy.deepcopy(curve), loss_function, compiled)
+            if len(KEPT) > MOST:
+                del KEPT[next(iter(KEPT))]
+        return KEPT[form]
 
     def linearize(self, planes: Planes, theta: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Residuals `(T, S)` at theta `(F, S)`, and their derivatives by each free parameter.
@@ -146,6 +161,10 @@ class Tools:
         blocks = [slice(i, i + size) for i in range(0, count, size)]
         found = [self.look(planes.select(block), theta[:, block]) for block in blocks]
         return Normal(*(torch.cat(values, dim=-1) for values in zip(*found, strict=True)))
+
+
+KEPT: dict[Any, Tools] = {}  # what was compiled, by what decides it
+MOST = 16
 
 
 class SeriesPlanes:

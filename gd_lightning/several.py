@@ -51,7 +51,7 @@ def split_starts(init: Any) -> tuple[Any, dict[str, Any]]:
     for name, values in own.items():
         try:
             numbers = torch.as_tensor(np.asarray(values, dtype=np.float64))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise InputError(f"init: {name} is {values!r}, expected a number, or one for each series") from None
         own[name] = numbers
         finite = numbers[torch.isfinite(numbers)]

@@ -293,6 +293,7 @@ def test_shards_are_disjoint_and_complete(size, count):
 
 def test_the_example_and_its_configuration(tmp_path):
     config = (ROOT / "configs" / "million_series.yaml").read_text()
+    assert config.splitlines()[0] == "# gd-lightning fit_many --config configs/million_series.yaml"
     (tmp_path / "million_series.yaml").write_text(config)
     script = [sys.executable, str(ROOT / "examples" / "million_series.py"), "--series", "3000"]
     assert subprocess.run(script, cwd=tmp_path, capture_output=True).returncode == 0

@@ -364,7 +364,7 @@ HOSTILE = {
     "init beyond": (("linear", T, T), {"init": {"a": 1e300}, "lr": 1}, "init: a is 1e.300"),
     "init beyond double": (("linear", T, T), {"init": {"a": 10**400}}, "init: a is"),
     "init in an array": (("linear", T, T), {"init": np.ones(2)}, "init: given"),
-    "init in rows": (("linear", T, T), {"init": {"a": np.eye(2)}}, "init: a is"),
+    "init in rows": (("linear", T, T), {"init": {"a": np.eye(2)}}, "init: a has shape"),
     "parameter in rows": (("linear", T, T), {"parameters": {"a": np.eye(2)}}, "parameters: a has init"),
     "bound beyond": (("linear", T, T), {"parameters": {"a": {"min": 1e39}}, "lr": 1}, "parameters: a|a has min 1e.39"),
     "loss in rows": (("linear", T, T), {"loss": np.eye(2)}, "loss: given"),
