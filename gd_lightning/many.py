@@ -30,6 +30,7 @@ CAREFUL = 100_000  # of them where each series has factors of its own
 CAREFUL = 100_000  # of them where each series has factors of its own
 INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
 INFLATED_SINGLE = 1e-3
+NOTHING = 100.0  # times that the rounding of a prediction may stand in a gradient
 
 Texts = NDArray[np.object_]
 
@@ -231,10 +232,10 @@ class Many:
         curve, free = self.curve, self.curve.demands.free
         problem = SeriesPlanes.of(self.tools, points, start)
         found = solve_rows(problem, start[:, free].mT.contiguous(), steps=min(self.steps, 200), parts=self.tools.parts)
-        here = problem.look(found.theta)
         params = start.clone()
         params[:, free] = found.theta.mT
         params = curve.demands.project(params)
+        here = self.tools.plain(problem.planes, params[:, free].mT)  # so that nothing rests on what a compiler made
         held, beyond = torch.zeros_like(found.theta, dtype=torch.bool), None
         known = problem.known
         if known.low is not None and known.high is not None:
@@ -246,6 +247,7 @@ class Many:
         sure = found.converged & (inflation.amax(dim=0) * eps <= most) & torch.isfinite(here.total)
         sure &= known.points_each > len(free) - held.sum(dim=0)
         sure &= (known.of_targets > 0) & acts(here).all(dim=0)
+        sure &= promise(here, inflation, ~held) <= rounding(here, found.theta, known.of_targets)
         arrived = sure.cpu()
         fits.params[:] = params.double().cpu()
         fits.rmse[:] = self._rmse(problem, here, params).double().cpu()
@@ -384,6 +386,18 @@ def inflations(matrix: Tensor, pulled: Tensor) -> Tensor:
         inverse.append([-products(row[k:i], [inverse[j][k] for j in range(k, i)]) / row[i] for k in range(i)])
         inverse[i].append(one / row[i])
     return torch.stack([sum(inverse[j][i] ** 2 for j in range(i, len(takes))) for i in range(len(takes))])  # type: ignore[misc]
+
+
+def promise(here: Normal, inflation: Tensor, pulled: Tensor) -> Tensor:
+    """By how much a step would lower the sums of squares at most, `(S,)`."""
+    return torch.where(pulled, here.slope.square() * inflation, 0.0).sum(dim=0)
+
+
+def rounding(here: Normal, theta: Tensor, of_targets: Tensor) -> Tensor:
+    """What of that is nothing: a part of the sum of squares that moves no parameter by 1e-6 of its error, `(S,)`."""
+    err = torch.finfo(theta.dtype).eps * (of_targets + (theta.abs() * here.size).sum(dim=0))
+    small = 1e-12 if theta.dtype == torch.float64 else 1e-6
+    return small * here.total + (NOTHING * err) ** 2
 
 
 def acts(here: Normal) -> Tensor:

@@ -151,10 +151,16 @@ class Tools:
 
     @torch.no_grad()
     def normal(self, planes: Planes, theta: Tensor) -> Normal:
-        """`look`, compiled, or a block after the other."""
+        """`look`, compiled where it can be."""
         count = theta.shape[-1]
         if self.compiled and count >= FEW:
             return self._look(planes, theta)
+        return self.plain(planes, theta)
+
+    @torch.no_grad()
+    def plain(self, planes: Planes, theta: Tensor) -> Normal:
+        """`look` by torch's own operations, a block after the other."""
+        count = theta.shape[-1]
         size = max(BLOCK // len(planes.targets), 1)
         if size >= count or theta.device.type != "cpu":
             return self.look(planes, theta)
