@@ -1,6 +1,7 @@
 """A curve: one function together with the tensor of its parameters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -154,6 +155,16 @@ class Curve(nn.Module):
     def set_params(self, params: Tensor) -> None:
         """Replace the values of the parameters, which stay the same trainable tensor."""
         self.params.data = params.to(self.params).clone()
+
+    @contextmanager
+    def at(self, params: Tensor) -> Iterator[None]:
+        """Have other parameters for a while, those of any number of series."""
+        kept = self.params.detach().clone()
+        self.set_params(params)
+        try:
+            yield
+        finally:
+            self.set_params(kept)
 
     @torch.no_grad()
     def project(self) -> None:

@@ -96,8 +96,8 @@ class FitSeries(LightningModule):
 
     def prepare_for(self, files: SeriesFiles) -> None:
         """Look whether the function suits the first series, and whether compiling pays."""
-        first = files.read(0).points
-        few = masked(first.rows(torch.arange(min(len(first.targets), 2))), None)
+        first = masked(files.read(0).points)
+        few = first.rows(torch.arange(min(len(first.targets), 2)))
         curve = copy.deepcopy(self.curve).double()
         curve.set_params(torch.zeros(*few.batch, len(curve.names)))
         check_function(curve, few)
@@ -106,7 +106,7 @@ class FitSeries(LightningModule):
         known = self.curve.known_start(self.init)
         if self.start != "random" and any(self.curve.names[i] not in known for i in self.curve.demands.free):
             generator = torch.Generator().manual_seed(self.seed)
-            self.candidates = find_candidates(self.curve, masked(first, None), known, generator)
+            self.candidates = find_candidates(self.curve, first, known, generator)
         if self.compiles == "auto":
             points = first.targets.shape[-1] * files.series
             self.compiles = "true" if points >= WORTHWHILE and compiler_works() else "false"
@@ -120,7 +120,7 @@ class FitSeries(LightningModule):
         assert self._many is not None
         if chunk is None:  # there are more processes than chunks
             return None
-        points = masked(chunk.points.to(self.curve.params.detach()), None)
+        points = masked(chunk.points.to(self.curve.params.detach()))
         return Fitted(chunk.index, chunk.names, self._many.fit(points, self._starts(points)))
 
     def _starts(self, points: Points) -> Tensor:

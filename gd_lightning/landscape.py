@@ -101,7 +101,7 @@ def landscape(
         raise InputError(f"landscape: given series of shape {points.batch}, expected one; choose it with points.one(i)")
     if not path:
         raise InputError("landscape: given a path without points, expected at least the start")
-    exact = points.where(points.present).to(points.targets.double())
+    exact = points.where(points.present).double()
     best = optimum.detach().to(exact.targets)
     if not torch.isfinite(best).all():
         raise InputError(f"landscape: the optimum is {best.tolist()}, expected finite numbers")

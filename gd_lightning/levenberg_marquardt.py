@@ -445,9 +445,7 @@ def minimum(curve: Curve, points: Points, loss_function: Loss, start: Tensor, st
         start: parameters `(*batch, P)`.
         steps: how many steps at most.
     """
-    kept = curve.params.detach().clone()
-    curve.set_params(start)
-    try:
+    with curve.at(start):
         problem = Residuals(curve, points, loss_function)
         rule = LevenbergMarquardt([curve.params])
         taken, each = 0, np.zeros(problem.count, dtype=np.int64)
@@ -458,5 +456,3 @@ def minimum(curve: Curve, points: Points, loss_function: Loss, start: Tensor, st
         params = curve.demands.project(problem.params(rule.theta))
         loss = torch.from_numpy(problem.sum_of(problem(rule.theta)) / problem.points_each)
         return Minimum(params, loss.reshape(points.batch), taken, each, rule.verdicts(problem))
-    finally:
-        curve.set_params(kept)

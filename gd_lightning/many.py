@@ -27,7 +27,6 @@ LEAST_MESSAGE = "the loss is least there, to rounding"
 AT_ONCE = 1_600_000  # points that go side by side: large enough for what a call costs, small enough for a cache
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
 CAREFUL = 100_000  # of them where each series has factors of its own
-CAREFUL = 100_000  # of them where each series has factors of its own
 INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
 INFLATED_SINGLE = 1e-3
 NOTHING = 100.0  # times that the rounding of a prediction may stand in a gradient
@@ -73,10 +72,6 @@ class Fits(NamedTuple):
         for mine, theirs in zip(self, some, strict=True):
             target: Any = mine
             target[rows if isinstance(mine, Tensor) else places] = theirs
-
-    def select(self, rows: Tensor) -> "Fits":
-        """The same of some series."""
-        return Fits(*(values[rows if isinstance(values, Tensor) else rows.numpy()] for values in self))  # type: ignore[arg-type]
 
 
 class Many:
@@ -160,7 +155,7 @@ class Many:
         Returns:
             Whether that could be done; not where the columns are nearly those of fewer parameters.
         """
-        free, double = self.curve.demands.free, doubled(points)
+        free, double = self.curve.demands.free, points.double()
         zero = start[0].double().clone()
         zero[free] = 0.0
         rows = zero.repeat(len(free) + 1, 1)
@@ -195,22 +190,18 @@ class Many:
         """Whether the function gives the same when points stand first, by what it gives for a few series."""
         few = torch.arange(min(len(start), 3), device=start.device)
         some, params = points.rows(few), start[few]
-        curve = self.curve
-        kept = curve.params.detach().clone()
         try:
-            curve.set_params(params)
-            expected = Residuals(curve, some, self.loss_function)
-            r, jac = expected.linearize(expected.theta)
-            if not curve.pointwise and curve.pointwise is not None:
+            with self.curve.at(params):
+                expected = Residuals(self.curve, some, self.loss_function)
+                r, jac = expected.linearize(expected.theta)
+            if self.curve.pointwise is False:
                 return False
             problem = SeriesPlanes.of(self.tools, some, params)
-            found, slopes = self.tools.linearize(problem.planes, params[:, curve.demands.free].mT)
+            found, slopes = self.tools.linearize(problem.planes, params[:, self.curve.demands.free].mT)
             both = [(found.mT.double().cpu().numpy(), r)]
             both += [(one.mT.double().cpu().numpy(), jac[..., i]) for i, one in enumerate(slopes)]
         except Exception:  # whatever a function of the user's may raise where it expects points last
             return False
-        finally:
-            curve.set_params(kept)
         near = 1e-9 if start.dtype == torch.float64 else 1e-3
         return all(
             one.shape == other.shape
@@ -295,7 +286,8 @@ class Many:
         rows = beyond.any(dim=0).nonzero().flatten().cpu().numpy()
         if not len(rows):
             return
-        problem = problem_of(self.curve, points.rows(torch.tensor([0], device=start.device)), start[:1], mse)
+        with self.curve.at(start[:1]):
+            problem = Residuals(self.curve, points.rows(torch.tensor([0], device=start.device)))
         places, sides = theta.mT.double().cpu().numpy(), beyond.mT.cpu().numpy()
         none = np.zeros(theta.shape[0], dtype=bool)
         for row in rows:
@@ -317,7 +309,7 @@ class Many:
         fits.params[:] = torch.where(finite.unsqueeze(-1), params, torch.nan)
         errors = standard_errors(curve, points, found.params, self)
         fits.errors[:] = torch.where(finite.unsqueeze(-1), errors, torch.nan)
-        preds = curve.evaluate(doubled(points).t, found.params)
+        preds = curve.evaluate(points.double().t, found.params)
         off = torch.where(points.present, preds - points.targets, 0.0).cpu()
         rmse = ((off * off).sum(dim=-1) / points.present.sum(dim=-1).cpu()).sqrt()
         fits.rmse[:] = torch.where(finite, rmse, torch.nan)
@@ -337,30 +329,15 @@ def portions(rows: Tensor, most: int) -> list[Tensor]:
     return list(torch.split(rows, max(most, 1))) if len(rows) else []
 
 
-def doubled(points: Points) -> Points:
-    """The points in double precision."""
-    return points.to(points.targets.double())
-
-
-def problem_of(curve: Curve, points: Points, params: Tensor, loss_function: Loss) -> Residuals:
-    """The residuals of a curve with other parameters; the curve stays as it is."""
-    kept = curve.params.detach().clone()
-    try:
-        curve.set_params(params)
-        return Residuals(curve, points, loss_function)
-    finally:
-        curve.set_params(kept)
-
-
 def standard_errors(curve: Curve, points: Points, params: Tensor, of: Many) -> Tensor:
     """Standard errors by singular values, `(S, P)`."""
-    kept, dtype = curve.params.detach().clone(), curve.params.dtype
+    dtype = curve.params.dtype
     try:
-        curve.double().set_params(params)
-        found = uncertainty(curve, doubled(points), of.loss_function, of.absolute_sigma)
-        return torch.from_numpy(found.standard_errors)
+        with curve.double().at(params):
+            found = uncertainty(curve, points.double(), of.loss_function, of.absolute_sigma)
+            return torch.from_numpy(found.standard_errors)
     finally:
-        curve.to(dtype).set_params(kept)
+        curve.to(dtype)
 
 
 def inflations(matrix: Tensor, pulled: Tensor) -> Tensor:

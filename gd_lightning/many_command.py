@@ -299,7 +299,7 @@ def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | Non
         i = int(np.searchsorted(starts, place, side="right")) - 1
         chunk = files.read(i)
         row = place - int(starts[i])
-        some.append(masked(chunk.points, None).flat().one(row))
+        some.append(masked(chunk.points).flat().one(row))
         names.append(f"series {chunk.names[row].as_py()}")
     params = []
     with pq.ParquetFile(output) as file:

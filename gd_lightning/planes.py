@@ -16,7 +16,7 @@ from torch import Tensor
 from gd_lightning.batch import FEW, Known, Normal, Parts, keep_step, normal_equations, plan_step
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss, mae, mse, weights
-from gd_lightning.points import Points
+from gd_lightning.points import Points, lent
 from gd_lightning.residuals import MOST_WEIGHT
 
 __all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
@@ -54,11 +54,7 @@ class Planes(NamedTuple):
         weight = None if sigma is None else torch.where(present, 1 / sigma, 0.0).mT.contiguous()
         columns = points.columns
         if weight is not None and not present.all():
-            first = present.int().argmax(dim=-1, keepdim=True)
-            shape = points.targets.shape
-            columns = tuple(
-                torch.where(present, column.expand(shape), column.expand(shape).gather(-1, first)) for column in columns
-            )
+            columns = tuple(lent(column, present) for column in columns)
         columns = tuple(one.unsqueeze(-1) if one.dim() == 1 else one.mT.contiguous() for one in columns)
         targets = points.targets if weight is None else torch.where(present, points.targets, 0.0)
         return cls(columns, targets.mT.contiguous(), weight, params.mT.contiguous())

@@ -18,6 +18,7 @@ __all__ = [
     "as_points",
     "check_numbers",
     "check_shapes",
+    "lent",
     "masked",
     "stack",
     "weighed",
@@ -76,6 +77,10 @@ class Points(NamedTuple):
         t = columns if isinstance(self.t, tuple) else columns[0]
         return Points(t, self.targets.to(like), None if self.sigma is None else self.sigma.to(like))
 
+    def double(self) -> "Points":
+        """The same points in double precision."""
+        return self if self.targets.dtype == torch.float64 else self.to(self.targets.double())
+
     def where(self, chosen: Tensor) -> "Points":
         """The points of one series for which a tensor of shape `(T,)` is true, or which it numbers."""
         columns = tuple(column[chosen] for column in self.columns)
@@ -87,7 +92,8 @@ class Points(NamedTuple):
         shape = (-1, self.targets.shape[-1])
         columns = tuple(column if column.dim() == 1 else column.reshape(shape) for column in self.columns)
         t = columns if isinstance(self.t, tuple) else columns[0]
-        return Points(t, self.targets.reshape(shape), None if self.sigma is None else self.sigma.reshape(shape))
+        sigma = None if self.sigma is None else self.sigma.expand_as(self.targets).reshape(shape)
+        return Points(t, self.targets.reshape(shape), sigma)
 
     def rows(self, chosen: Tensor) -> "Points":
         """Some of several series `(S, T)`: those for which a tensor of shape `(S,)` is true, or which it numbers."""
@@ -205,8 +211,8 @@ def weighed(points: Points, weights: Any) -> Points:
     return points._replace(sigma=(values**-0.5).to(points.targets))
 
 
-def masked(points: Points, mask: Any) -> Points:
-    """The same points, of which those count for which a mask is true; the numbers of the others are made harmless.
+def masked(points: Points, mask: Any = None) -> Points:
+    """The same points, of which those count for which a mask is true; the numbers of absent ones are made harmless.
 
     Raises:
         InputError: the mask is no row of true and false for each series.
@@ -220,14 +226,15 @@ def masked(points: Points, mask: Any) -> Points:
     absent = ~points.present
     if not absent.any() or any(column.shape[-1:] != points.targets.shape[-1:] for column in points.columns):
         return points
-    first = (~absent).int().argmax(dim=-1, keepdim=True)
-    columns = []
-    for column in points.columns:
-        each = column.expand(points.targets.shape)
-        harmless = torch.where(absent, each.gather(-1, first), each)
-        columns.append(column if torch.isfinite(column).all() else harmless)
+    columns = [column if torch.isfinite(column).all() else lent(column, ~absent) for column in points.columns]
     t = tuple(columns) if isinstance(points.t, tuple) else columns[0]
     return points._replace(t=t, targets=points.targets.masked_fill(absent & ~torch.isfinite(points.targets), 0.0))
+
+
+def lent(column: Tensor, present: Tensor) -> Tensor:
+    """A predictor in which absent points stand where the first present one of their series does, `(*batch, T)`."""
+    each = column.expand(present.shape)
+    return torch.where(present, each, each.gather(-1, present.int().argmax(dim=-1, keepdim=True)))
 
 
 def _for_each(name: str, values: Tensor, points: Points) -> Tensor:

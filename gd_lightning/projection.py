@@ -39,18 +39,8 @@ def as_rows(points: Points) -> Points:
 
     Where there is no point, the target is 0.
     """
-    length = points.targets.shape[-1]
-
-    def flat(values: Tensor) -> Tensor:
-        return values if values.dim() == 1 else values.reshape(-1, length)
-
-    points = points.to(points.targets.double())
-    columns = tuple(flat(column) for column in points.columns)
-    targets, sigma = points.targets, points.sigma
-    if sigma is not None:
-        sigma = flat(sigma.expand_as(targets))
-        targets = targets.where(points.present, 0.0)
-    return Points(columns if isinstance(points.t, tuple) else columns[0], targets.reshape(-1, length), sigma)
+    points = points.double().flat()
+    return points if points.sigma is None else points._replace(targets=points.targets.where(points.present, 0.0))
 
 
 def blocks(count: int, size: int, device: torch.device) -> Iterator[tuple[slice, Tensor]]:

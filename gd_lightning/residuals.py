@@ -41,7 +41,7 @@ class Residuals:
 
     def __init__(self, curve: Curve, points: Points, loss_function: Loss = mse) -> None:
         self.curve = curve
-        self.points = points if points.targets.dtype == torch.float64 else points.to(points.targets.double())
+        self.points = points.double()
         self.loss_function = loss_function
         self.robust = loss_function is not mse
         demands = curve.demands

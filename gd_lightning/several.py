@@ -1,6 +1,6 @@
 """Fitting several series: those that cannot be fitted are told apart, and disturb no other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,14 +116,14 @@ def fit_several(curve: Curve, points: Points, lr: Any, own: Starts, descend: Des
     usable[list(reasons)] = False
     rows = usable.nonzero().flatten()
     if asked.least_squares and len(rows) > MOST_SERIES:
-        return _many(curve, points, rows, reasons, own, asked)
-    fits, path = Fits.blank(torch.full((len(usable), len(curve.names)), torch.nan)), None
+        fits, told = _many(curve, flat, rows, reasons, own, asked)
+        return FitResult.of_many(curve, points, fits, **told)
+    fits, told = Fits.blank(torch.full((len(usable), len(curve.names)), torch.nan)), _told(asked, "given")
     fits.message[list(reasons)] = list(reasons.values())
     if len(rows):
-        here = rows.to(flat.targets.device)
         if isinstance(lr, Tensor) and lr.dim() > 1:
             lr = lr.reshape(len(usable), -1)[rows]
-        shaped = points if not reasons else flat.rows(here)
+        shaped = points if not reasons else flat.rows(rows.to(flat.targets.device))
         each = {name: values.reshape(points.batch) if not reasons else values[rows] for name, values in own.items()}
         curve.set_params(curve.params.new_zeros(*shaped.batch, len(curve.names)))
         path = descend(curve, shaped, lr, each)
@@ -131,19 +131,21 @@ def fit_several(curve: Curve, points: Points, lr: Any, own: Starts, descend: Des
         if not reasons and not lost:
             return path
         fits.put(rows, _as_fits(path, asked.least_squares))
-    return FitResult.of_many(
-        curve,
-        points,
-        fits,
-        asked.seed,
-        loss=asked.loss,
-        start=path.start if path is not None and path.start else "given",
-        labels=asked.labels,
-        absolute_sigma=asked.absolute_sigma,
-        rmse_history=path.rmse_history if path is not None else [],
-        optimizer=path.optimizer if path is not None else "LevenbergMarquardt",
-        lr=path.lr if path is not None else None,
-    )
+        told = _told(asked, path.start or "given", path.rmse_history)
+        told |= {"optimizer": path.optimizer, "lr": path.lr}
+    return FitResult.of_many(curve, points, fits, **told)
+
+
+def _told(asked: Asked, start: str, rmse_history: Sequence[float] = ()) -> dict[str, Any]:
+    """What a result of several series tells beside the fits."""
+    return {
+        "seed": asked.seed,
+        "loss": asked.loss,
+        "start": start,
+        "labels": asked.labels,
+        "absolute_sigma": asked.absolute_sigma,
+        "rmse_history": rmse_history,
+    }
 
 
 def _as_fits(result: FitResult, lost: bool) -> Fits:
@@ -159,9 +161,9 @@ def _as_fits(result: FitResult, lost: bool) -> Fits:
 
 
 def _many(
-    curve: Curve, points: Points, rows: Tensor, reasons: Mapping[int, str], own: Starts, asked: Asked
-) -> FitResult:
-    flat = points.flat()
+    curve: Curve, flat: Points, rows: Tensor, reasons: Mapping[int, str], own: Starts, asked: Asked
+) -> tuple[Fits, dict[str, Any]]:
+    """Fits of very many series, of which some rows can be fitted, and what is to be told beside them."""
     here = rows.to(flat.targets.device)
     some = flat.rows(here)
     curve.set_params(curve.params.new_zeros(*some.batch, len(curve.names)))
@@ -173,18 +175,7 @@ def _many(
     start = begun.new_full((len(flat.targets), len(curve.names)), torch.nan)
     start[here] = begun
     many = Many(curve, make_loss(asked.loss), asked.absolute_sigma, asked.steps, asked.compiled)
-    fits = many.fit(flat, start, reasons)
-    return FitResult.of_many(
-        curve,
-        points,
-        fits,
-        asked.seed,
-        loss=asked.loss,
-        start=began,
-        labels=asked.labels,
-        absolute_sigma=asked.absolute_sigma,
-        rmse_history=[first],
-    )
+    return many.fit(flat, start, reasons), _told(asked, began, [first])
 
 
 def _begin(curve: Curve, points: Points, asked: Asked) -> str:

@@ -153,7 +153,7 @@ class Problem(NamedTuple):
         if count > most:  # at random, since every n-th point would make a quick oscillation look slow
             kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
             points = points.where(kept.to(points.targets.device))
-        points = points.to(points.targets.double())
+        points = points.double()
         base = points.targets.new_zeros(len(curve.names))
         for name, value in known.items():
             base[curve.names.index(name)] = value

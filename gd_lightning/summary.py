@@ -118,7 +118,7 @@ def _total(found: Minimum, otherwise: float) -> float:
 
 def _loss(curve: Curve, points: Points, loss_function: Loss, params: Tensor) -> float:
     """The loss in double precision; of several series their sum."""
-    exact = points.to(points.targets.double())
+    exact = points.double()
     with torch.no_grad():
         loss = loss_function(curve.evaluate(exact.t, params.double()), exact.targets, exact.sigma)
     return loss.sum().item() if torch.isfinite(loss).all() else math.inf

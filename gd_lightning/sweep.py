@@ -288,7 +288,7 @@ class SweepResult:
                 found, took, from_start = other, other.steps, False
         if not math.isfinite(_loss(found)):
             return Reachable(math.nan, took, False)
-        exact = self.points.to(self.points.targets.double())
+        exact = self.points.double()
         with torch.no_grad():
             preds = self.curve.evaluate(exact.t, found.params)
         return Reachable(root(mse(preds, exact.targets)), took, from_start)
