@@ -274,6 +274,14 @@ class RunReport(Callback):
         self.checkpoint: Path | None = None
         self.first_process = True
 
+    @property
+    def where(self) -> str:
+        """Where an interrupted fit ended, and how to go on."""
+        after = f" after {self.result.steps} steps" if self.result else ""
+        if self.checkpoint is None:
+            return after
+        return f"{after}; to go on, type: gd-lightning fit --ckpt_path {self.checkpoint}"
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
         self.result = self._result(trainer, module)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pydoc import locate
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -796,17 +796,36 @@ def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
     if args[:1] == ["fit_many"]:
-        return run_many(args[1:])
+        from gd_lightning.many_command import Going, ManyLine
+
+        going = Going()
+        return ended(lambda: ManyLine(args[1:], Parser, going), going)
     report = RunReport(command=shlex.join(["gd-lightning", *args]))
+    code = ended(lambda: CommandLine(args, report), report)
+    if code == 0 and report.result is not None and np.all(report.result.status == DIVERGED):
+        if report.first_process:
+            complain(f"diverged: {report.result.message}")
+        return HAS_DIVERGED
+    return code
+
+
+class Ending(Protocol):
+    """What a command leaves where it is interrupted: its exit code, where that was, and how to go on."""
+
+    interrupted: int | None
+
+    @property
+    def where(self) -> str: ...
+
+
+def ended(command: Callable[[], object], report: Ending) -> int:
+    """The exit code of a command, and the line that says why it came to no good end."""
     try:
-        CommandLine(args, report)
+        command()
     except (KeyboardInterrupt, SystemExit) as error:
         if report.interrupted is None and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
             raise
-        where = f" after {report.result.steps} steps" if report.result else ""
-        if report.checkpoint is not None:
-            where += f"; to go on, type: gd-lightning fit --ckpt_path {report.checkpoint}"
-        sys.stderr.write(f"gd-lightning: interrupted{where}\n")
+        sys.stderr.write(f"gd-lightning: interrupted{report.where}\n")
         return report.interrupted or INTERRUPTED
     except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
         complain(error)
@@ -816,30 +835,5 @@ def run(args: Sequence[str]) -> int:
         if not isinstance(reason, InputError):  # which a class says that a parser was making
             raise
         complain(reason)
-        return WRONG_INPUT
-    if report.result is not None and np.all(report.result.status == DIVERGED):
-        if report.first_process:
-            complain(f"diverged: {report.result.message}")
-        return HAS_DIVERGED
-    return 0
-
-
-def run_many(args: Sequence[str]) -> int:
-    """Run `gd-lightning fit_many`."""
-    from gd_lightning.many_command import ManyLine
-
-    line: ManyLine | None = None
-    try:
-        line = object.__new__(ManyLine)
-        line.__init__(args, Parser)  # type: ignore[misc]  # what it knows is told, too, where it does not come to an end
-    except (KeyboardInterrupt, SystemExit) as error:
-        if line is None or getattr(line, "interrupted", None) is None:
-            if isinstance(error, SystemExit):
-                raise
-            return INTERRUPTED
-        sys.stderr.write(f"gd-lightning: interrupted{line.told}\n")
-        return line.interrupted or INTERRUPTED
-    except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
-        complain(error)
         return WRONG_INPUT
     return 0

@@ -1,11 +1,14 @@
 """Writing files whole or not at all."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gd_lightning.errors import InputError
 
-__all__ = ["write_whole"]
+__all__ = ["in_place_of", "write_whole"]
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -26,10 +29,24 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
     if target.exists() and not target.is_file():
         target.write_bytes(content)
         return
-    part = target.with_name(target.name + ".part")
+    with in_place_of(target) as file:
+        file.write(content)
+
+
+@contextmanager
+def in_place_of(target: Path) -> Iterator[BinaryIO]:
+    """A file to write beside a target: written and synced it takes the target's place, or else nothing has changed.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    writing = target.with_name(f"{target.name}.{os.getpid()}.writing")
     try:
-        part.write_bytes(content)
-        os.replace(part, target)
+        with writing.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(writing, target)
     except BaseException:
-        part.unlink(missing_ok=True)
+        writing.unlink(missing_ok=True)
         raise

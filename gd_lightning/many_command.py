@@ -1,4 +1,4 @@
-"""`gd-lightning fit_many`: one function fitted to each of very many series, from Parquet to Parquet."""
+"""`gd-lightning fit_many`: Fit a function to each of very many series, from Parquet to Parquet."""
 
 import sys
 import time
@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 import yaml
@@ -32,27 +34,39 @@ from gd_lightning.rendering import png
 from gd_lightning.series_files import SeriesFiles
 from gd_lightning.series_table import SeriesTable
 
-__all__ = ["DESCRIPTION", "ManyLine"]
+__all__ = ["Going", "ManyLine"]
 
-DESCRIPTION = "Fit a function to each of very many series, from Parquet to Parquet."
 EVERY = 30.0  # seconds between two lines about the progress where there is no terminal
 PRECISIONS = ("64-true", "32-true", "64", "32")
+
+
+class Going:
+    """How far a run has come.
+
+    Attributes:
+        interrupted: the exit code of a run that Ctrl-C (130) or SIGTERM (143) ended.
+        where: where that was, and how to go on.
+    """
+
+    def __init__(self) -> None:
+        self.interrupted: int | None = None
+        self.where = ""
 
 
 class ManyLine(LightningCLI):
     """fit_many, from a YAML configuration and options.
 
-    Attributes:
-        interrupted: the exit code of a run that Ctrl-C (130) or SIGTERM (143) ended.
-        told: what to say of it.
+    Args:
+        args: what was typed after the command.
+        parser_class: the parser.
+        going: is told where the run is interrupted.
     """
 
     model: FitSeries
     datamodule: SeriesTable
 
-    def __init__(self, args: Sequence[str], parser_class: type[LightningArgumentParser]) -> None:
-        self.interrupted: int | None = None
-        self.told = ""
+    def __init__(self, args: Sequence[str], parser_class: type[LightningArgumentParser], going: Going) -> None:
+        self.going = going
         super().__init__(
             FitSeries,
             SeriesTable,
@@ -68,7 +82,10 @@ class ManyLine(LightningCLI):
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
             },
-            parser_kwargs={"prog": "gd-lightning fit_many", "description": DESCRIPTION},
+            parser_kwargs={
+                "prog": "gd-lightning fit_many",
+                "description": "Fit a function to each of very many series, from Parquet to Parquet.",
+            },
             parser_class=parser_class,
             auto_configure_optimizers=False,
             args=list(args),
@@ -103,10 +120,10 @@ class ManyLine(LightningCLI):
         parts = Parts(self.config.output, self._run(files))
         whole = parts.open(self.config.overwrite) if trainer.is_global_zero else False
         progress = SeriesProgress(parts, files)
-        trainer.callbacks += [FitsWriter(parts, self.datamodule.series), progress, _Left(self, parts)]  # type: ignore[attr-defined]
-        if not whole:
-            trainer.predict(model, datamodule=self.datamodule, return_predictions=False)
-            trainer.strategy.barrier()  # until every process has written its last part
+        left = _Left(self.datamodule, parts, whole, self.going)
+        trainer.callbacks += [FitsWriter(parts, self.datamodule.series), progress, left]  # type: ignore[attr-defined]
+        trainer.predict(model, datamodule=self.datamodule, return_predictions=False)
+        trainer.strategy.barrier()  # until every process has written its last part
         if trainer.is_global_zero:
             if whole:
                 parts.remove()
@@ -128,21 +145,31 @@ class ManyLine(LightningCLI):
 
 
 class _Left(Callback):
-    """Finds, on the first process, which chunks are left to fit, and what to say where the run is interrupted."""
+    """Finds, on the first process, which chunks are left to fit, and what to say where the run is interrupted.
 
-    def __init__(self, line: ManyLine, parts: Parts) -> None:
-        self.line = line
+    Args:
+        data: the chunks.
+        parts: what is written of them.
+        whole: whether the output has been made of all of them already.
+        going: is told where the run is interrupted.
+    """
+
+    def __init__(self, data: SeriesTable, parts: Parts, whole: bool, going: Going) -> None:
+        self.data = data
         self.parts = parts
+        self.whole = whole
+        self.going = going
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        data = self.line.datamodule
-        here = self.parts.done() if trainer.is_global_zero else set()
+        files = self.data.files
+        here: set[int] = set()
+        if trainer.is_global_zero:
+            here = set(range(len(files))) if self.whole else self.parts.done()
         # what others have finished since is theirs: every process has to leave out the same chunks
         done: set[int] = trainer.strategy.broadcast(here)
-        data.wanted = [i for i in range(len(data.files)) if i not in done]
+        self.data.wanted = [i for i in range(len(files)) if i not in done]
         if done and trainer.is_global_zero:
-            fitted = sum(data.files.count(i) for i in done)
-            print(f"Going on: {fitted:,} of {data.files.series:,} series are fitted already.")
+            print(f"Going on: {files.count(*done):,} of {files.series:,} series are fitted already.")
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         if trainer.received_sigterm:  # which Lightning heeds in a fit only
@@ -150,10 +177,10 @@ class _Left(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt | SIGTERMException):
-            self.line.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
-            files = self.line.datamodule.files
-            fitted = sum(files.count(i) for i in self.parts.done())
-            self.line.told = f" after {fitted:,} of {files.series:,} series; to go on, type the same command again"
+            self.going.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
+            files = self.data.files
+            fitted = files.count(*self.parts.done())
+            self.going.where = f" after {fitted:,} of {files.series:,} series; to go on, type the same command again"
 
 
 class PerSecond(ProgressColumn):
@@ -192,8 +219,7 @@ class SeriesProgress(Callback):
         if console.is_terminal:
             counted = TextColumn("{task.completed:,.0f} of {task.total:,.0f} series")
             self._bar = Progress(BarColumn(), counted, PerSecond(), TimeRemainingColumn(), console=console)
-            before = sum(self.files.count(i) for i in self._known)
-            self._bar.add_task("fit", total=self.files.series, completed=before)
+            self._bar.add_task("fit", total=self.files.series, completed=self.files.count(*self._known))
             self._bar.start()
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
@@ -204,7 +230,7 @@ class SeriesProgress(Callback):
         """Count what all processes have written."""
         new = self.parts.done() - self._known
         self._known |= new
-        count = sum(self.files.count(i) for i in new)
+        count = self.files.count(*new)
         self.fitted += count
         now = time.monotonic()
         self.seconds = now - self._began
@@ -213,9 +239,8 @@ class SeriesProgress(Callback):
         elif now - self._said >= EVERY:
             self._said = now
             rate = self.fitted / self.seconds
-            left = self.files.series - sum(self.files.count(i) for i in self._known)
-            done = self.files.series - left
-            told = f"{done:,} of {self.files.series:,} series, {rate:,.0f} series/s, {duration(left / rate)} left"
+            done, of = self.files.count(*self._known), self.files.series
+            told = f"{done:,} of {of:,} series, {rate:,.0f} series/s, {duration((of - done) / rate)} left"
             print(told, file=sys.stderr, flush=True)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -246,17 +271,15 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     rmse = []
+    arrived = pa.array(ARRIVED)
     with pq.ParquetFile(output) as file:
         for batch in file.iter_batches(columns=["rmse", "status", "message"], batch_size=2**17):
-            status = batch.column("status").dictionary_decode()
-            counted = {one["values"]: one["counts"] for one in status.value_counts().to_pylist()}
-            statuses.update(counted)
-            values = batch.column("rmse").to_numpy(zero_copy_only=False).astype(np.float64)
-            good = np.isin(np.array(status.to_pylist(), dtype=object), ARRIVED)
-            rmse.append(np.where(good, values, np.nan))
-            if set(counted) - set(ARRIVED):
-                texts = batch.column("message").dictionary_decode().to_pylist()
-                reasons.update(text for text, one in zip(texts, good, strict=True) if not one)
+            status, message = (batch.column(name).dictionary_decode() for name in ("status", "message"))
+            good = pc.is_in(status, arrived)
+            statuses.update(counted(status))
+            reasons.update(counted(message.filter(pc.invert(good))))
+            values = batch.column("rmse").cast(pa.float64())
+            rmse.append(pc.if_else(good, values, np.nan).to_numpy(zero_copy_only=False))
     found = np.concatenate(rmse)
     shown = Table(box=None)
     shown.add_column("status")
@@ -285,6 +308,11 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
         console.print(f"Worst, median and best: {picture_of}", soft_wrap=True, highlight=False)
 
 
+def counted(texts: pa.Array) -> dict[str, int]:
+    """How often each text stands there."""
+    return {one["values"]: one["counts"] for one in texts.value_counts().to_pylist()}
+
+
 def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | None:
     """Draw the series with the largest, the middle and the smallest RMSE, beside the output."""
     finite = np.flatnonzero(np.isfinite(rmse))
@@ -292,21 +320,15 @@ def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | Non
         return None
     order = finite[np.argsort(rmse[finite], kind="stable")]
     places = list(dict.fromkeys(int(order[i]) for i in (-1, len(order) // 2, 0)))
-    files, starts = data.files, np.cumsum([0, *(data.files.count(i) for i in range(len(data.files)))])
     some: list[Points] = []
-    names = []
-    for place in places:
-        i = int(np.searchsorted(starts, place, side="right")) - 1
-        chunk = files.read(i)
-        row = place - int(starts[i])
-        some.append(masked(chunk.points).flat().one(row))
-        names.append(f"series {chunk.names[row].as_py()}")
-    params = []
+    names, params = [], []
     with pq.ParquetFile(output) as file:
-        table = file.read(columns=list(curve.names)) if file.metadata.num_rows <= 10**6 else None
         for place in places:
-            row = table.slice(place, 1) if table is not None else _row(file, place, curve)
-            params.append([row.column(name)[0].as_py() for name in curve.names])
+            chunk, row = data.files.find(place)
+            read = data.files.read(chunk)
+            some.append(masked(read.points).flat().one(row))
+            names.append(f"series {read.names[row].as_py()}")
+            params.append(_params(file, place, curve))
     curve.double()
     shown = stack(some) if len(some) > 1 else some[0]
     values = torch.tensor(params if len(some) > 1 else params[0], dtype=torch.float64)
@@ -325,11 +347,9 @@ def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | Non
     return target
 
 
-def _row(file: pq.ParquetFile, place: int, curve: Curve) -> Any:
-    """One row of a large file."""
-    for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        if place < count:
-            return file.read_row_group(group, columns=list(curve.names)).slice(place, 1)
-        place -= count
-    raise IndexError(place)
+def _params(file: pq.ParquetFile, place: int, curve: Curve) -> list[float]:
+    """The parameters in one row."""
+    starts = np.cumsum([0, *(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))])
+    group = int(np.searchsorted(starts, place, side="right")) - 1
+    row = file.read_row_group(group, columns=list(curve.names)).slice(place - int(starts[group]), 1)
+    return [row.column(name)[0].as_py() for name in curve.names]

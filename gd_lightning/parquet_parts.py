@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gd_lightning.errors import InputError
+from gd_lightning.files import in_place_of, write_whole
 
 __all__ = ["Parts"]
 
 RUN = "run.json"
+WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 NAMED = re.compile(r"part-(\d{8})\.parquet")
 
 
@@ -74,7 +76,7 @@ class Parts:
             )
         if before is None:
             self.folder.mkdir(exist_ok=True)
-            _write_whole(self.folder / RUN, json.dumps(self.run, indent=1).encode())
+            write_whole(self.folder / RUN, json.dumps(self.run, indent=1))
         for left in self.folder.glob("*.writing"):  # by a run that was killed
             left.unlink(missing_ok=True)
         return whole
@@ -89,17 +91,8 @@ class Parts:
         Raises:
             OSError: it cannot be written; then it is not there.
         """
-        target = self._path(index)
-        writing = target.with_name(f"{target.name}.{os.getpid()}.writing")
-        try:
-            with writing.open("wb") as file:
-                pq.write_table(table, file, compression="zstd", write_page_checksum=True)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(writing, target)
-        except BaseException:
-            writing.unlink(missing_ok=True)
-            raise
+        with in_place_of(self._path(index)) as file:
+            pq.write_table(table, file, **WRITTEN)
 
     def close(self, count: int) -> None:
         """Make one file of the parts 0 .. count - 1, in their order, and remove them; call it in one process.
@@ -111,19 +104,10 @@ class Parts:
         missing = sorted(set(range(count)) - self.done())
         if missing:
             raise InputError(f"output: part {missing[0]} of {count} is not in {self.folder}; start the command again")
-        writing = self.output.with_name(f"{self.output.name}.writing")
-        try:
-            with writing.open("wb") as file:
-                schema = self._read(0).schema
-                with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
-                    for index in range(count):
-                        writer.write_table(self._read(index))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(writing, self.output)
-        except BaseException:
-            writing.unlink(missing_ok=True)
-            raise
+        schema = self._read(0).schema
+        with in_place_of(self.output) as file, pq.ParquetWriter(file, schema, **WRITTEN) as writer:
+            for index in range(count):
+                writer.write_table(self._read(index))
         self.remove()
 
     def remove(self) -> None:
@@ -140,12 +124,3 @@ class Parts:
         except (pa.ArrowException, OSError) as error:
             said = " ".join(str(error).split())
             raise InputError(f"output: cannot read {path} ({said}); remove it, and start the command again") from None
-
-
-def _write_whole(target: Path, content: bytes) -> None:
-    writing = target.with_name(f"{target.name}.writing")
-    with writing.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(writing, target)

@@ -116,10 +116,15 @@ class SeriesFiles:
         self.__dict__.update(state)
         self._here = threading.local()
 
-    def count(self, i: int) -> int:
-        """How many series the i-th chunk has."""
-        i = range(len(self))[i]
-        return int(self._first_series[i + 1] - self._first_series[i])
+    def count(self, *chunks: int) -> int:
+        """How many series some chunks have."""
+        places = [range(len(self))[i] for i in chunks]
+        return sum(int(self._first_series[i + 1] - self._first_series[i]) for i in places)
+
+    def find(self, series: int) -> tuple[int, int]:
+        """In which chunk the series of a number is, and at which place in it."""
+        chunk = int(np.searchsorted(self._first_series, series, side="right")) - 1
+        return chunk, series - int(self._first_series[chunk])
 
     def read(self, i: int) -> Chunk:
         """The i-th chunk; reading them in order takes the least time.
