@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from gd_lightning.cells import shortened
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["Cursor", "ParquetRows"]
+__all__ = ["Cursor", "ParquetRows", "in_one_line", "opened"]
 
 SUFFIXES = (".parquet", ".pq")
 BATCH = 2**18  # numbers of a column decoded at once: 2 MB, which a processor's cache still holds
@@ -51,7 +51,7 @@ class ParquetRows:
         root = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in self.files])
         digest = hashlib.sha256()
         for number, file in enumerate(self.files):
-            with _in_one_line(f"{file}: cannot be read as Parquet"), _opened(file) as content:
+            with in_one_line(f"{file}: cannot be read as Parquet"), opened(file) as content:
                 schema = content.schema_arrow
                 groups = [content.metadata.row_group(k).num_rows for k in range(content.num_row_groups)]
                 size, footer = _footer(file)
@@ -73,7 +73,7 @@ class ParquetRows:
         """How many values a column of lists has for each row, on average, in each row group that has rows."""
         means: list[float] = []
         for file in self.files:
-            with _in_one_line(f"{file}: cannot be read as Parquet"), _opened(file) as content:
+            with in_one_line(f"{file}: cannot be read as Parquet"), opened(file) as content:
                 leaves = [content.schema.column(i) for i in range(len(content.schema))]
                 leaf = next(i for i, one in enumerate(leaves) if one.path.startswith(f"{name}."))
                 groups = [content.metadata.row_group(k) for k in range(content.num_row_groups)]
@@ -88,15 +88,15 @@ class ParquetRows:
         Raises:
             InputError: a row group cannot be read, or the file is no longer what it was.
         """
-        opened = -1
+        current = -1
         for group, (start, stop) in enumerate(pairwise(self.starts[first:].tolist()), first):
             number, k = self._places[group]
             file = self.files[number]
-            with _in_one_line(f"{file}: row group {k + 1} cannot be read"):
-                if number != opened:
+            with in_one_line(f"{file}: row group {k + 1} cannot be read"):
+                if number != current:
                     if os.path.getsize(file) != self.sizes[number]:
                         raise OSError("the file has changed since it was first opened")
-                    opened, content = number, _opened(file)
+                    current, content = number, opened(file)
                 for batch in content.iter_batches(size, row_groups=[k], columns=list(columns), use_threads=False):
                     yield start, batch
                     start += len(batch)
@@ -179,7 +179,8 @@ def _matching(path: str) -> list[str]:
     return sorted(files)
 
 
-def _opened(file: str) -> pq.ParquetFile:
+def opened(file: str) -> pq.ParquetFile:
+    """A Parquet file of which a row group is never read whole, and damage is seen where its pages have checksums."""
     return pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
 
 
@@ -193,7 +194,7 @@ def _footer(file: str) -> tuple[int, bytes]:
 
 
 @contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
+def in_one_line(what: str) -> Iterator[None]:
     """Turn what Arrow raises at broken files into one line that says of what it comes."""
     try:
         yield

@@ -24,3 +24,5 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     # Chunks of series know their own numbers.
     warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
+    # A process for which no chunk of series is left has nothing to predict.
+    warnings.filterwarnings("ignore", message="predict returned None")

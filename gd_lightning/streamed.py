@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet
 import torch
 from torch import Tensor
 
@@ -17,13 +16,13 @@ from gd_lightning.cells import NUMBER, Column
 from gd_lightning.data import Series, columns_of
 from gd_lightning.descent_in_parts import Share
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.parquet_rows import in_one_line, opened
 from gd_lightning.points import Points
 
 __all__ = ["StreamedTable"]
 
 PART = 2**17  # rows read at once: 1 MB a column, of which the work on it stays in the processor's caches
 SAMPLE = 10_000  # points that starting values, learning rate and pictures are made from
-PAGES = 2**20  # bytes of a column that are read ahead; otherwise a row group's would be read whole
 ORDERS = ("random", "file")
 
 
@@ -43,7 +42,7 @@ class RowGroup(NamedTuple):
     parts: tuple[int, ...]
 
 
-class ParquetRows:
+class PointRows:
     """The rows of a Parquet file as points.
 
     Args:
@@ -77,10 +76,8 @@ class ParquetRows:
         if not Path(self.file).is_file():
             kind = "a folder" if Path(self.file).is_dir() else "no such file"
             raise InputError(f"data.path: {self.file} is {kind}, expected a Parquet file")
-        try:
-            return pyarrow.parquet.ParquetFile(self.file, buffer_size=PAGES)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{self.file}: cannot be read as Parquet: {error}") from None
+        with in_one_line(f"{self.file}: cannot be read as Parquet"):
+            return opened(self.file)
 
     def place(self, row: int) -> str:
         """Where a row is."""
@@ -93,14 +90,11 @@ class ParquetRows:
             InputError: it cannot be read, or holds what is no finite number.
         """
         readers = [Column(self, name) for name in self.columns]
-        try:
-            with self._content() as content:
-                for batch in content.iter_batches(PART, row_groups=[group], columns=list(set(self.columns))):
-                    cells = [self._numbers(reader, batch.column(reader.name), start) for reader in readers]
-                    yield batch.num_rows, *self._points(cells, start)
-                    start += batch.num_rows
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{self.file}: row group {group + 1} cannot be read: {error}") from None
+        with in_one_line(f"{self.file}: row group {group + 1} cannot be read"), self._content() as content:
+            for batch in content.iter_batches(PART, row_groups=[group], columns=list(set(self.columns))):
+                cells = [self._numbers(reader, batch.column(reader.name), start) for reader in readers]
+                yield batch.num_rows, *self._points(cells, start)
+                start += batch.num_rows
 
     def _numbers(self, column: Column, cells: pa.Array, start: int) -> pa.Array:
         values = column.numbers(cells, start)
@@ -220,7 +214,7 @@ class StreamedTable(Series):
             raise InputError("data.path: given no file, expected at least one")
         self.source = self.paths[0] if len(self.paths) == 1 else f"{len(self.paths)} files from {self.paths[0]}"
         self._look: Look | None = None
-        self._files: list[ParquetRows] = []
+        self._files: list[PointRows] = []
 
     def setup(self, stage: str) -> None:
         if stage == "predict":
@@ -233,7 +227,7 @@ class StreamedTable(Series):
     def load(self) -> Points:
         """The sample; the first time the whole table is read once."""
         if self._look is None:  # the Trainer asks again
-            self._files = [ParquetRows(path, self.predictors, self.y, self.sigma) for path in self.paths]
+            self._files = [PointRows(path, self.predictors, self.y, self.sigma) for path in self.paths]
             self._look = look_through(self._files, self.seed)
             self.facts = {
                 "points": self.look.n,
@@ -325,7 +319,7 @@ def share_of(points: Points, rank: int, processes: int, whole: bool) -> Share:
     return Share(lambda: iter([mine] if len(mine.targets) else []), n, whole)
 
 
-def look_through(files: Sequence[ParquetRows], seed: int) -> Look:
+def look_through(files: Sequence[PointRows], seed: int) -> Look:
     """Read everything once.
 
     Raises:

@@ -241,6 +241,20 @@ def test_killed_at_any_moment(tmp_path):
     assert not parts.exists()
 
 
+def test_an_end_after_the_output_was_made_and_before_its_parts_were_removed(fitted, tmp_path):
+    folder, *_ = fitted
+    for name in ("long.parquet", "fits.parquet"):
+        os.link(folder / name, tmp_path / name)
+    (tmp_path / "fits.parquet.parts").mkdir()
+    run = pq.read_schema(tmp_path / "fits.parquet").metadata[b"gd_lightning"]
+    (tmp_path / "fits.parquet.parts" / "run.json").write_bytes(run)
+    done = forked(*command("--data.chunk_series", "90"), cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert "Going on: 400 of 400 series are fitted already." in done.out
+    assert sorted(os.listdir(tmp_path)) == ["fits.parquet", "fits.png", "long.parquet"]
+    assert (tmp_path / "fits.parquet").samefile(folder / "fits.parquet")
+
+
 def test_another_run_cannot_go_on_with_the_parts(tmp_path):
     long(tmp_path, 1000)
     process = start_command(tmp_path)
