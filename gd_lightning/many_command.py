@@ -338,7 +338,7 @@ def draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | Non
         curve,
         shown,
         values,
-        f"worst, median and best of {len(rmse):,}",
+        f"{len(rmse):,} fits",
         labels=data.labels,
         series=names if len(some) > 1 else (),
     )
