@@ -22,7 +22,9 @@ __all__ = [
     "Parts",
     "Problem",
     "Solved",
+    "cholesky",
     "keep_step",
+    "less",
     "normal_equations",
     "plan_step",
     "solve",
@@ -364,17 +366,10 @@ def _solved(matrix: Tensor, slope: Tensor, pulled: Tensor, damped: Tensor, pivot
 
     A plane at a time: LAPACK's call for each row would cost several times the arithmetic.
     """
-    takes, entries = pulled.unbind(0), iter(matrix.unbind(0))
+    lower = cholesky(matrix, pulled, 1 + damped, pivot)
     values = list(torch.where(pulled, slope, 0.0).unbind(0))
-    lower: list[list[Tensor]] = []
-    for i in range(len(values)):
-        row: list[Tensor] = []
-        for k in range(i):
-            entry = next(entries) * (takes[i] & takes[k])
-            row.append(_less(entry, row, lower[k]) / lower[k][k])
-        row.append(_less(1 + damped, row, row).clamp(min=pivot).sqrt())
-        lower.append(row)
-        values[i] = _less(values[i], row[:i], values) / row[i]
+    for i, row in enumerate(lower):
+        values[i] = less(values[i], row[:i], values) / row[i]
     for i in reversed(range(len(values))):
         for k in range(i + 1, len(values)):
             values[i] = torch.addcmul(values[i], lower[k][i], values[k], value=-1)
@@ -382,7 +377,28 @@ def _solved(matrix: Tensor, slope: Tensor, pulled: Tensor, damped: Tensor, pivot
     return torch.stack(values)
 
 
-def _less(value: Tensor, left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
+def cholesky(matrix: Tensor, pulled: Tensor, diagonal: Tensor, least: float) -> list[list[Tensor]]:
+    """The lower factor, row by row, of a symmetric matrix of which the parameters that are not pulled are left out.
+
+    Args:
+        matrix: below the diagonal, `(F*(F-1)/2, R)`, as in `Normal`.
+        pulled: which parameters count, `(F, R)`.
+        diagonal: what stands on the diagonal, `(R,)`.
+        least: what a pivot has at least.
+    """
+    takes, entries = pulled.unbind(0), iter(matrix.unbind(0))
+    lower: list[list[Tensor]] = []
+    for i in range(len(takes)):
+        row: list[Tensor] = []
+        for k in range(i):
+            entry = next(entries) * (takes[i] & takes[k])
+            row.append(less(entry, row, lower[k]) / lower[k][k])
+        row.append(less(diagonal, row, row).clamp(min=least).sqrt())
+        lower.append(row)
+    return lower
+
+
+def less(value: Tensor, left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor:
     """The value less the products of what stands at the same places, as far as the left ones go."""
     for a, b in zip(left, right, strict=False):
         value = torch.addcmul(value, a, b, value=-1)

@@ -1,6 +1,6 @@
 """Very many series fitted side by side: the quick solver for nearly all of them, the careful one for the rest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gd_lightning.batch import Normal, solve_rows
+from gd_lightning.batch import Normal, cholesky, less, solve_rows
 from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, Verdict, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
@@ -349,20 +349,14 @@ def inflations(matrix: Tensor, pulled: Tensor) -> Tensor:
         matrix: below the diagonal, `(F*(F-1)/2, S)`.
         pulled: which parameters count, `(F, S)`.
     """
-    takes, entries = pulled.unbind(0), iter(matrix.unbind(0))
     one = torch.ones_like(pulled[0], dtype=matrix.dtype)
-    lower: list[list[Tensor]] = []
+    lower = cholesky(matrix, pulled, one, torch.finfo(matrix.dtype).tiny)
     inverse: list[list[Tensor]] = []  # of lower
-    for i in range(len(takes)):
-        row: list[Tensor] = []
-        for k in range(i):
-            entry = next(entries) * (takes[i] & takes[k])
-            row.append((entry - products(row, lower[k][:k])) / lower[k][k])
-        row.append((one - products(row, row)).clamp(min=torch.finfo(matrix.dtype).tiny).sqrt())
-        lower.append(row)
-        inverse.append([-products(row[k:i], [inverse[j][k] for j in range(k, i)]) / row[i] for k in range(i)])
+    for i, row in enumerate(lower):
+        zero = torch.zeros_like(one)
+        inverse.append([less(zero, row[k:i], [inverse[j][k] for j in range(k, i)]) / row[i] for k in range(i)])
         inverse[i].append(one / row[i])
-    return torch.stack([sum(inverse[j][i] ** 2 for j in range(i, len(takes))) for i in range(len(takes))])  # type: ignore[misc]
+    return torch.stack([torch.stack([below[i] ** 2 for below in inverse[i:]]).sum(dim=0) for i in range(len(lower))])
 
 
 def promise(here: Normal, inflation: Tensor, pulled: Tensor) -> Tensor:
@@ -384,8 +378,3 @@ def acts(here: Normal) -> Tensor:
     for entry, (i, k) in zip(here.matrix.unbind(0), pairs, strict=True):
         moved[i], moved[k] = moved[i] | (entry != 0), moved[k] | (entry != 0)
     return torch.stack(moved)
-
-
-def products(left: Sequence[Tensor], right: Sequence[Tensor]) -> Tensor | float:
-    """The sum of products."""
-    return sum((a * b for a, b in zip(left, right, strict=True)), 0.0)
