@@ -19,7 +19,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.optim import UpdateRule
 from gd_lightning.points import Points
 
-__all__ = ["CompiledSteps", "compilable", "compile_steps", "pure_step", "repeat"]
+__all__ = ["CompiledSteps", "compilable", "compile_steps", "pure_step", "repeat", "vectors"]
 
 State = dict[str, Tensor]
 Carried = tuple[Tensor, State]
@@ -238,9 +238,21 @@ def _options(on_cpu: bool, few: bool) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if on_cpu:
         options["cpp_wrapper"] = True  # the loop itself in C++, not only its body
-        if few:
-            options["cpp.vec_isa_ok"] = False
+        options |= {"cpp.vec_isa_ok": False} if few else vectors()
     return options
+
+
+def vectors() -> dict[str, Any]:
+    """The width of this machine's vector instructions, as an option of inductor.
+
+    Torch keeps what it compiled on disk and does not tell code for one width from that for another: a loop over 16
+    numbers built with instructions for 8 leaves half of them as they were and writes beyond its arrays. An option
+    is part of the name under which it is kept.
+    """
+    from torch._inductor import cpu_vec_isa
+
+    _forget_vectors()
+    return {"cpp.simdlen": cpu_vec_isa.pick_vec_isa().bit_width()}
 
 
 def _forget_vectors() -> None:

@@ -226,7 +226,7 @@ class Many:
         params = start.clone()
         params[:, free] = found.theta.mT
         params = curve.demands.project(params)
-        here = self.tools.plain(problem.planes, params[:, free].mT)  # so that nothing rests on what a compiler made
+        here = problem.look(params[:, free].mT.contiguous())
         held, beyond = torch.zeros_like(found.theta, dtype=torch.bool), None
         known = problem.known
         if known.low is not None and known.high is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.batch import FEW, Known, Normal, Parts, keep_step, normal_equations, plan_step
+from gd_lightning.compiled import vectors
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss, mae, mse, weights
 from gd_lightning.points import Points, lent
@@ -147,16 +148,10 @@ class Tools:
 
     @torch.no_grad()
     def normal(self, planes: Planes, theta: Tensor) -> Normal:
-        """`look`, compiled where it can be."""
+        """`look`, compiled, or a block after the other."""
         count = theta.shape[-1]
         if self.compiled and count >= FEW:
             return self._look(planes, theta)
-        return self.plain(planes, theta)
-
-    @torch.no_grad()
-    def plain(self, planes: Planes, theta: Tensor) -> Normal:
-        """`look` by torch's own operations, a block after the other."""
-        count = theta.shape[-1]
         size = max(BLOCK // len(planes.targets), 1)
         if size >= count or theta.device.type != "cpu":
             return self.look(planes, theta)
@@ -200,7 +195,7 @@ def _compiled(function: Code, options: dict[str, Any] | None = None) -> Code:
     code = plain.__code__.replace()
     own = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     bound = types.MethodType(own, function.__self__) if isinstance(function, types.MethodType) else own
-    made = torch.compile(bound, dynamic=True, fullgraph=True, options=options)
+    made = torch.compile(bound, dynamic=True, fullgraph=True, options=vectors() | (options or {}))
 
     def run(*args: Any) -> Any:
         with warnings.catch_warnings():

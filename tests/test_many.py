@@ -7,6 +7,7 @@ from lmfit import Model
 from scipy.optimize import curve_fit, least_squares
 from test_functions import FAMILIES
 from test_levenberg_marquardt import TIGHT, noisy
+from torch._inductor.cpu_vec_isa import pick_vec_isa
 
 from gd_lightning import InputError, fit
 from gd_lightning.curve import Curve
@@ -385,6 +386,19 @@ def test_compiled_it_finds_the_same():
     assert (compiled.status == plain.status).all()
     for name, values in plain.parameters.items():
         np.testing.assert_allclose(compiled.parameters[name], values, rtol=1e-9)
+
+
+@pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("capability", ["default", None])
+def test_what_is_compiled_is_kept_under_the_width_of_its_vectors(monkeypatch, capability):
+    """Torch's cache once gave a loop over 16 numbers to a build with instructions for 8: garbage, and no error."""
+    options = []
+    monkeypatch.setattr(torch, "compile", lambda function, **given: options.append(given["options"]) or function)
+    if capability:
+        monkeypatch.setenv("ATEN_CPU_CAPABILITY", capability)
+    Tools(Curve("linear"), compiled=True)
+    width = 0 if capability == "default" else pick_vec_isa().bit_width()
+    assert [given["cpp.simdlen"] for given in options] == [width] * 3
 
 
 @pytest.mark.gpu
