@@ -269,7 +269,7 @@ def plan_step(known: Known, state: State, tolerance: float) -> tuple[State, Plan
     moves, foretold = _step(known, theta, here, pulled, damped)
     length = (moves * moves).sum(dim=0).sqrt()
     # a step is a part of the one before it, so that this much is left to go after this one
-    share = (length / before).nan_to_num(nan=SLOWEST).clamp(FASTEST, SLOWEST)
+    share = torch.where(length < SLOWEST * before, length / before, SLOWEST).clamp(min=FASTEST)
     left = moves.abs() * (share / (1 - share))
     sizes, size = theta.abs() * here.size, here.total.sqrt()
     spare = (known.points_each - state.moving.sum(dim=0)).clamp(min=1)

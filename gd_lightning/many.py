@@ -1,6 +1,7 @@
 """Very many series fitted side by side: the quick solver for nearly all of them, the careful one for the rest."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
 from gd_lightning.levenberg_marquardt import MOST_STEPS, minimum
 from gd_lightning.losses import Loss, mse
-from gd_lightning.planes import SeriesPlanes, Tools
+from gd_lightning.planes import BLOCK, SeriesPlanes, Tools
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
 from gd_lightning.starts import is_linear
@@ -74,6 +75,28 @@ class Fits(NamedTuple):
             target[rows if isinstance(mine, Tensor) else places] = theirs
 
 
+class Quick(NamedTuple):
+    """What the normal equations tell of S series, as planes.
+
+    Attributes:
+        theta: the free parameters, `(F, S)`.
+        params: all parameters, `(P, S)`.
+        errors: standard errors of the free ones, `(F, S)`.
+        rmse: root mean squared error, `(S,)`.
+        steps: how many were taken, `(S,)`.
+        sure: which series have arrived beyond doubt, `(S,)`.
+        beyond: parameters at a bound that the loss pulls beyond, `(F, S)`.
+    """
+
+    theta: Tensor
+    params: Tensor
+    errors: Tensor
+    rmse: Tensor
+    steps: Tensor
+    sure: Tensor
+    beyond: Tensor
+
+
 class Many:
     """Fits of one function to as many series as come, a chunk after the other.
 
@@ -98,6 +121,9 @@ class Many:
         self.absolute_sigma = absolute_sigma
         self.steps = steps
         self.tools = Tools.of(curve, loss_function, compiled)
+        # a function of the user's own might not bear several threads
+        alone = compiled or curve.params.device.type != "cpu" or not isinstance(curve.given, str)
+        self.threads = 1 if alone else torch.get_num_threads()
         self._planar: bool | None = None
 
     def fit(self, points: Points, start: Tensor, reasons: Mapping[int, str] | None = None) -> Fits:
@@ -118,11 +144,18 @@ class Many:
             usable[bad] = False
             fits.message[bad.numpy()] = list(reasons.values())
         rows = usable.nonzero().flatten()
-        for some in portions(rows, at_once(points.targets, len(self.curve.demands.free)) // points.targets.shape[-1]):
+        for some in portions(rows, self._at_once(points.targets) // points.targets.shape[-1]):
             every = len(some) == len(start)
             here = some.to(start.device)
             fits.put(some, self._chunk(points if every else points.rows(here), start[here]))
         return fits
+
+    def _at_once(self, like: Tensor) -> int:
+        """How many points go side by side; on a GPU as many as half of its free memory holds with what is computed."""
+        if like.device.type != "cuda":
+            return AT_ONCE * self.threads
+        room, _ = torch.cuda.mem_get_info(like.device)
+        return int(room / 2 / (like.element_size() * (PLANES + 4 * len(self.curve.demands.free))))
 
     @torch.no_grad()
     def _chunk(self, points: Points, start: Tensor) -> Fits:
@@ -221,13 +254,46 @@ class Many:
             Which series have arrived beyond doubt, `(S,)`.
         """
         curve, free = self.curve, self.curve.demands.free
+        found = self._side_by_side(points, start)
+        arrived = found.sure.cpu()
+        fits.params[:] = found.params.mT.double().cpu()
+        fits.rmse[:] = found.rmse.double().cpu()
+        fits.steps[:] = found.steps.cpu()
+        fits.status[:], fits.message[:] = CONVERGED, LEAST_MESSAGE
+        if self.loss_function is mse and not curve.demands.ties:
+            fits.errors[:, free] = found.errors.mT.double().cpu()
+            fixed = [i for i in range(start.shape[-1]) if i not in free]
+            fits.errors[:, fixed] = 0.0
+        else:
+            fits.errors[arrived] = self._uncertainty(points, found.params.mT.contiguous(), arrived)
+        self._tell_bounds(points, start, found.theta, found.beyond & found.sure, fits)
+        return arrived
+
+    def _side_by_side(self, points: Points, start: Tensor) -> Quick:
+        """`_solved`, each thread for its share of the series: that of torch's own threads ends at each operation."""
+        count, threads = len(start), self.threads
+        size = -(-count // threads)
+        if threads == 1 or size * points.targets.shape[-1] < BLOCK:
+            return self._solved(points, start)
+        shares = [slice(i, i + size) for i in range(0, count, size)]
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                found = list(pool.map(lambda share: self._solved(points.rows(share), start[share]), shares))
+        finally:
+            torch.set_num_threads(threads)  # of threads yet to come
+        return Quick(*(torch.cat(values, dim=-1) for values in zip(*found, strict=True)))
+
+    @torch.no_grad()
+    def _solved(self, points: Points, start: Tensor) -> Quick:
+        """What the normal equations tell of some series; nothing but these tensors is touched."""
+        curve, free = self.curve, self.curve.demands.free
         problem = SeriesPlanes.of(self.tools, points, start)
         found = solve_rows(problem, start[:, free].mT.contiguous(), steps=min(self.steps, 200), parts=self.tools.parts)
         params = start.clone()
         params[:, free] = found.theta.mT
         params = curve.demands.project(params)
         here = problem.look(params[:, free].mT.contiguous())
-        held, beyond = torch.zeros_like(found.theta, dtype=torch.bool), None
+        held = beyond = torch.zeros_like(found.theta, dtype=torch.bool)
         known = problem.known
         if known.low is not None and known.high is not None:
             low, high = found.theta <= known.low, found.theta >= known.high
@@ -239,21 +305,8 @@ class Many:
         sure &= known.points_each > len(free) - held.sum(dim=0)
         sure &= (known.of_targets > 0) & acts(here).all(dim=0)
         sure &= promise(here, inflation, ~held) <= rounding(here, found.theta, known.of_targets)
-        arrived = sure.cpu()
-        fits.params[:] = params.double().cpu()
-        fits.rmse[:] = self._rmse(problem, here, params).double().cpu()
-        fits.steps[:] = found.steps.cpu()
-        fits.status[:], fits.message[:] = CONVERGED, LEAST_MESSAGE
-        if self.loss_function is mse and not curve.demands.ties:
-            errors = self._errors(problem, here, inflation, held)
-            fits.errors[:, free] = errors.mT.double().cpu()
-            fixed = [i for i in range(params.shape[-1]) if i not in free]
-            fits.errors[:, fixed] = 0.0
-        else:
-            fits.errors[arrived] = self._uncertainty(points, params, arrived)
-        if beyond is not None:
-            self._tell_bounds(points, start, found.theta, beyond & sure, fits)
-        return arrived
+        errors = self._errors(problem, here, inflation, held)
+        return Quick(found.theta, params.mT, errors, self._rmse(problem, here, params), found.steps, sure, beyond)
 
     def _errors(self, problem: SeriesPlanes, here: Normal, inflation: Tensor, held: Tensor) -> Tensor:
         """Standard errors of the free parameters, `(F, S)`: noise * sqrt(((J'J)**-1)_ii)."""
@@ -314,14 +367,6 @@ class Many:
         rmse = ((off * off).sum(dim=-1) / points.present.sum(dim=-1).cpu()).sqrt()
         fits.rmse[:] = torch.where(finite, rmse, torch.nan)
         return fits
-
-
-def at_once(like: Tensor, free: int) -> int:
-    """How many points go side by side; on a GPU as many as half of its free memory holds with all that is computed."""
-    if like.device.type != "cuda":
-        return AT_ONCE
-    room, _ = torch.cuda.mem_get_info(like.device)
-    return int(room / 2 / (like.element_size() * (PLANES + 4 * free)))
 
 
 def portions(rows: Tensor, most: int) -> list[Tensor]:

@@ -22,7 +22,7 @@ from gd_lightning.residuals import MOST_WEIGHT
 
 __all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
-BLOCK = 2**19  # points that are computed at once without a compiler: enough for each thread, few enough for a cache
+BLOCK = 2**17  # points that are computed at once without a compiler: enough for each thread, few enough for a cache
 # Up to so many operations or reads are computed anew rather than written and read as a plane more. Without limits a
 # product of products would be written out again and again, and compiling has no end.
 FUSED = {"realize_opcount_threshold": 100, "realize_reads_threshold": 30, "realize_acc_reads_threshold": 30}
@@ -122,8 +122,9 @@ class Tools:
             return preds
 
         preds, pull, *_ = torch.func.vjp(predict, *(value.expand(shape) for value in theta.unbind(0)))
-        weight = torch.ones_like(preds) if planes.weight is None else planes.weight
-        return (preds - planes.targets) * weight, pull(weight)
+        if planes.weight is None:
+            return preds - planes.targets, pull(torch.ones_like(preds))
+        return (preds - planes.targets) * planes.weight, pull(planes.weight)
 
     def look(self, planes: Planes, theta: Tensor) -> Normal:
         """The normal equations at theta `(F, S)`."""

@@ -95,7 +95,7 @@ class Points(NamedTuple):
         sigma = None if self.sigma is None else self.sigma.expand_as(self.targets).reshape(shape)
         return Points(t, self.targets.reshape(shape), sigma)
 
-    def rows(self, chosen: Tensor) -> "Points":
+    def rows(self, chosen: Tensor | slice) -> "Points":
         """Some of several series `(S, T)`: those for which a tensor of shape `(S,)` is true, or which it numbers."""
         columns = tuple(column if column.dim() == 1 else column[chosen] for column in self.columns)
         t = columns if isinstance(self.t, tuple) else columns[0]
