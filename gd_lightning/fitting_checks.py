@@ -36,8 +36,8 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
     note(count == 0, "there is no point")
     if points.sigma is not None:
         note(~(points.sigma > 0), "sigma at point {at} is not above 0")
-    square = points.targets * points.targets
-    if not torch.isfinite(square.sum()):  # a finite sum tells the same of all of them, at less cost
+    if not torch.isfinite(torch.linalg.vector_norm(points.targets)):  # else so is each, and its square
+        square = points.targets * points.targets
         note(~torch.isfinite(points.targets) & present, "y at point {at} is not a finite number; give it sigma=inf")
         note(torch.isinf(square) & present, "y at point {at} is too large for a number to hold its square; divide y")
     columns = [column if column.dim() > 1 else column.unsqueeze(0) for column in points.columns]

@@ -67,9 +67,9 @@ class Fits(NamedTuple):
             nothing, start.double().cpu().clone(), nothing.clone(), none, status, message, torch.zeros(count).long()
         )
 
-    def put(self, rows: Tensor, some: "Fits") -> None:
+    def put(self, rows: Tensor | slice, some: "Fits") -> None:
         """Write what became of some series."""
-        places: Any = rows.numpy()
+        places: Any = rows if isinstance(rows, slice) else rows.numpy()
         for mine, theirs in zip(self, some, strict=True):
             target: Any = mine
             target[rows if isinstance(mine, Tensor) else places] = theirs
@@ -143,11 +143,14 @@ class Many:
             bad = torch.tensor(list(reasons))
             usable[bad] = False
             fits.message[bad.numpy()] = list(reasons.values())
-        rows = usable.nonzero().flatten()
-        for some in portions(rows, self._at_once(points.targets) // points.targets.shape[-1]):
-            every = len(some) == len(start)
-            here = some.to(start.device)
-            fits.put(some, self._chunk(points if every else points.rows(here), start[here]))
+        count, most = len(start), max(self._at_once(points.targets) // points.targets.shape[-1], 1)
+        if not reasons:  # slices copy nothing
+            for some in (slice(i, i + most) for i in range(0, count, most)):
+                fits.put(some, self._chunk(points.rows(some), start[some]))
+            return fits
+        for chosen in portions(usable.nonzero().flatten(), most):
+            here = chosen.to(start.device)
+            fits.put(chosen, self._chunk(points.rows(here), start[here]))
         return fits
 
     def _at_once(self, like: Tensor) -> int:

@@ -177,11 +177,11 @@ class SeriesPlanes:
     def of(cls, tools: Tools, points: Points, params: Tensor) -> "SeriesPlanes":
         """The problem of points `(S, T)`; parameters `(S, P)` give those that are fixed."""
         planes = Planes.of(points, params)
-        scaled = planes.targets if planes.weight is None else planes.targets * planes.weight
+        rows = points.targets if planes.weight is None else (planes.targets * planes.weight).mT
         demands = tools.curve.demands
         bounds = torch.tensor(demands.bounds(params.dtype), dtype=params.dtype, device=params.device).mT.unsqueeze(-1)
         ends = tuple(bounds) if torch.isfinite(bounds).any() else ()
-        return cls(tools, planes, Known((scaled * scaled).sum(dim=0).sqrt(), points.present.sum(dim=-1), *ends))
+        return cls(tools, planes, Known(torch.linalg.vector_norm(rows, dim=-1), points.present.sum(dim=-1), *ends))
 
     def look(self, theta: Tensor) -> Normal:
         return self.tools.normal(self.planes, theta)

@@ -377,6 +377,28 @@ def test_portions_make_no_difference(monkeypatch):
     np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-9)
 
 
+def test_threads_that_share_the_series_find_the_same(monkeypatch):
+    t, y, _ = peaks(100)
+    monkeypatch.setattr("gd_lightning.many.BLOCK", 150)
+    start = torch.tensor(list(START.values()), dtype=torch.float64).expand(len(y), -1)
+    fitters = [Many(Curve(PEAK).double()) for _ in range(2)]
+    before = torch.get_num_threads()
+    for fitter, threads in zip(fitters, (1, 3), strict=True):
+        fitter.threads = threads
+    try:
+        alone, shared = (fitter.fit(points_of(t, y), start) for fitter in fitters)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+    assert (shared.status == alone.status).all()
+    for mine, theirs in ((shared.params, alone.params), (shared.errors, alone.errors), (shared.rmse, alone.rmse)):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10)
+
+
+def test_a_function_of_the_users_own_runs_in_one_thread():
+    assert Many(Curve(lambda t, a, b: a * t + b).double()).threads == 1
+
+
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler")
 def test_compiled_it_finds_the_same():
     t, y, _ = peaks(700)
