@@ -39,6 +39,7 @@ ACCURATE = 1e-6  # of each parameter, to reach
 MANY = 10_000  # series, from which on the time of each should no longer change
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000)
 COMPILED, EAGER = "compiled", "eager"
+ENOUGH = 0.5  # seconds
 
 
 class Size(NamedTuple):
@@ -138,6 +139,14 @@ def timed(run: Callable[[], Any]) -> tuple[float, Any]:
     return timeit.default_timer() - begin, found
 
 
+def steady(run: Callable[[], Any]) -> float:
+    """The seconds that a run takes; the median of as many short ones as fill some time."""
+    times = [timed(run)[0]]
+    while sum(times) < ENOUGH:
+        times.append(timed(run)[0])
+    return statistics.median(times)
+
+
 def measure(ways: Sequence[Way], rounds: int) -> list[Measured]:
     """Each way once by itself, then all in turns."""
     firsts, times = [], [[] for _ in ways]
@@ -147,7 +156,7 @@ def measure(ways: Sequence[Way], rounds: int) -> list[Measured]:
     for i in range(rounds):
         tell(f"  round {i + 1} of {rounds}")
         for way, several in zip(ways, times, strict=True):
-            several.append(timed(way.run)[0])
+            several.append(steady(way.run))
     return [
         Measured(way, first, statistics.median(several), way.read(found))
         for way, (first, found), several in zip(ways, firsts, times, strict=True)
@@ -283,7 +292,9 @@ def gpufit(size: Size) -> str:
 def series(size: Size) -> str:
     """The time that a series takes, by how many there are."""
     counts = [10**i for i in range(2, len(str(size.most)))]
-    found = {count: measure(ways_of_ours(peaks(count)), size.rounds) for count in counts}
+    ways = [ways_of_ours(peaks(count)) for count in counts]
+    every = iter(measure([way for several in ways for way in several], size.rounds))  # in turns, as a machine varies
+    found = {count: [next(every) for _ in several] for count, several in zip(counts, ways, strict=True)}
     names = [one.way.name for one in found[counts[0]]]
     micros = {count: [1e6 / one.rate for one in several] for count, several in found.items()}
     far = np.array([values for count, values in micros.items() if count >= MANY])
