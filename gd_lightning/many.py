@@ -26,6 +26,7 @@ __all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
 UNUSABLE = "unusable"
 LEAST_MESSAGE = "the loss is least there, to rounding"
 AT_ONCE = 1_600_000  # points that go side by side: large enough for what a call costs, small enough for a cache
+SHARE, SHARES = 2**21, 8  # points that one thread takes, and how many such at a time
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
 CAREFUL = 100_000  # of them where each series has factors of its own
 INFLATED = 1e-10  # error that the normal equations may leave beside a standard error: eps times how inflated it is
@@ -122,8 +123,7 @@ class Many:
         self.steps = steps
         self.tools = Tools.of(curve, loss_function, compiled)
         # a function of the user's own might not bear several threads
-        alone = compiled or curve.params.device.type != "cpu" or not isinstance(curve.given, str)
-        self.threads = 1 if alone else torch.get_num_threads()
+        self.alone = compiled or curve.params.device.type != "cpu" or not isinstance(curve.given, str)
         self._planar: bool | None = None
 
     def fit(self, points: Points, start: Tensor, reasons: Mapping[int, str] | None = None) -> Fits:
@@ -156,7 +156,7 @@ class Many:
     def _at_once(self, like: Tensor) -> int:
         """How many points go side by side; on a GPU as many as half of its free memory holds with what is computed."""
         if like.device.type != "cuda":
-            return AT_ONCE * self.threads
+            return AT_ONCE if self.alone else SHARES * SHARE
         room, _ = torch.cuda.mem_get_info(like.device)
         return int(room / 2 / (like.element_size() * (PLANES + 4 * len(self.curve.demands.free))))
 
@@ -273,11 +273,16 @@ class Many:
         return arrived
 
     def _side_by_side(self, points: Points, start: Tensor) -> Quick:
-        """`_solved`, each thread for its share of the series: that of torch's own threads ends at each operation."""
-        count, threads = len(start), self.threads
-        size = -(-count // threads)
-        if threads == 1 or size * points.targets.shape[-1] < BLOCK:
+        """`_solved`, the series in shares, one thread for each: torch's own threads would meet after each operation.
+
+        How many shares there are is decided by the points alone, so that the result is the same with any number of
+        threads.
+        """
+        if self.alone:
             return self._solved(points, start)
+        count, threads = len(start), torch.get_num_threads()
+        among = count * points.targets.shape[-1]
+        size = -(-count // (2 * -(-among // (2 * SHARE)) if among > BLOCK else 1))
         shares = [slice(i, i + size) for i in range(0, count, size)]
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:

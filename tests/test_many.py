@@ -1,5 +1,7 @@
 """Very many series in one call: each as if it were alone, whatever happens to the others."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -370,33 +372,42 @@ def test_functions_of_a_user_whose_points_stand_last():
 def test_portions_make_no_difference(monkeypatch):
     t, y, _ = peaks()
     whole = many(PEAK, points_of(t, y), list(START.values()))
-    monkeypatch.setattr("gd_lightning.many.AT_ONCE", 350)
+    monkeypatch.setattr("gd_lightning.many.SHARE", 350)
+    monkeypatch.setattr("gd_lightning.many.SHARES", 1)
     monkeypatch.setattr("gd_lightning.planes.BLOCK", 150)
     parts = many(PEAK, points_of(t, y), list(START.values()))
     np.testing.assert_allclose(parts.params, whole.params, rtol=1e-12)
     np.testing.assert_allclose(parts.errors, whole.errors, rtol=1e-9)
 
 
-def test_threads_that_share_the_series_find_the_same(monkeypatch):
-    t, y, _ = peaks(100)
-    monkeypatch.setattr("gd_lightning.many.BLOCK", 150)
-    start = torch.tensor(list(START.values()), dtype=torch.float64).expand(len(y), -1)
-    fitters = [Many(Curve(PEAK).double()) for _ in range(2)]
-    before = torch.get_num_threads()
-    for fitter, threads in zip(fitters, (1, 3), strict=True):
-        fitter.threads = threads
+@pytest.mark.parametrize("count", [70, 5000])
+def test_any_number_of_threads_finds_the_same_to_the_last_bit(count):
+    t, y, _ = peaks(count)
+    start = torch.tensor(list(START.values()), dtype=torch.float64).expand(count, -1)
+    found, before = [], torch.get_num_threads()
     try:
-        alone, shared = (fitter.fit(points_of(t, y), start) for fitter in fitters)
-        assert torch.get_num_threads() == 3
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(Many(Curve(PEAK).double()).fit(points_of(t, y), start))
+            assert torch.get_num_threads() == threads
     finally:
         torch.set_num_threads(before)
-    assert (shared.status == alone.status).all()
-    for mine, theirs in ((shared.params, alone.params), (shared.errors, alone.errors), (shared.rmse, alone.rmse)):
-        np.testing.assert_allclose(mine, theirs, rtol=1e-10)
+    for other in found[1:]:
+        assert (other.status == found[0].status).all()
+        for name in ("params", "errors", "rmse", "steps"):
+            np.testing.assert_array_equal(getattr(other, name), getattr(found[0], name))
 
 
-def test_a_function_of_the_users_own_runs_in_one_thread():
-    assert Many(Curve(lambda t, a, b: a * t + b).double()).threads == 1
+def test_a_function_of_the_users_own_runs_in_the_caller_s_thread():
+    seen = set()
+
+    def line(t, a, b):
+        seen.add(threading.get_ident())
+        return a * t + b + 0 * torch.sin(a)
+
+    t, y, _ = peaks(100)
+    many(line, points_of(t, y), [1.0, 1.0])
+    assert seen == {threading.get_ident()}
 
 
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler")
