@@ -18,6 +18,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.planes import BLOCK, SeriesPlanes, Tools
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
+from gd_lightning.resolve import is_pointwise
 from gd_lightning.starts import is_linear
 from gd_lightning.uncertainty import uncertainty
 
@@ -123,7 +124,7 @@ class Many:
         self.steps = steps
         self.tools = Tools.of(curve, loss_function, compiled)
         # a function of the user's own might not bear several threads
-        self.alone = compiled or curve.params.device.type != "cpu" or not isinstance(curve.given, str)
+        self.alone = compiled or curve.params.device.type != "cpu" or not is_pointwise(curve.resolved)
         self._planar: bool | None = None
 
     def fit(self, points: Points, start: Tensor, reasons: Mapping[int, str] | None = None) -> Fits:
@@ -144,13 +145,10 @@ class Many:
             usable[bad] = False
             fits.message[bad.numpy()] = list(reasons.values())
         count, most = len(start), max(self._at_once(points.targets) // points.targets.shape[-1], 1)
-        if not reasons:  # slices copy nothing
-            for some in (slice(i, i + most) for i in range(0, count, most)):
-                fits.put(some, self._chunk(points.rows(some), start[some]))
-            return fits
-        for chosen in portions(usable.nonzero().flatten(), most):
-            here = chosen.to(start.device)
-            fits.put(chosen, self._chunk(points.rows(here), start[here]))
+        slices = [slice(i, i + most) for i in range(0, count, most)]  # which copy nothing
+        for some in portions(usable.nonzero().flatten(), most) if reasons else slices:
+            here = some if isinstance(some, slice) else some.to(start.device)
+            fits.put(some, self._chunk(points.rows(here), start[here]))
         return fits
 
     def _at_once(self, like: Tensor) -> int:
