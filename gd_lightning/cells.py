@@ -27,7 +27,7 @@ EXPECTED = {
 KINDS_OF_TEXT = [  # as Parquet may have it
     getattr(pa.types, f"is_{kind}") for kind in ("string", "large_string", "string_view", "binary", "large_binary")
 ]
-MISSING = pa.array(pyarrow.csv.ConvertOptions().null_values)
+MISSING = pyarrow.csv.ConvertOptions().null_values  # as a list: to make an array, Arrow imports pandas where it can
 
 
 class Source(Protocol):
@@ -128,7 +128,7 @@ def _kind(cell: pa.Scalar) -> pa.DataType:
 
 def _trimmed(texts: pa.Array) -> pa.Array:
     texts = pc.utf8_trim_whitespace(texts)
-    return pc.if_else(pc.is_in(texts, value_set=MISSING), None, texts)
+    return pc.if_else(pc.is_in(texts, value_set=pa.array(MISSING)), None, texts)
 
 
 def _plain(texts: pa.Array, decimal: str) -> pa.Array:

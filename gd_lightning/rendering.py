@@ -35,15 +35,17 @@ class Places:
     """Where the axes of a row of like figures stand.
 
     To find places that leave room for all texts takes longer than to draw them. A figure whose texts need no more room
-    than those of the one before takes that one's.
+    than those of the one before takes that one's, also for what stands beside the axes: to find out again costs as much
+    as all else that is drawn.
     """
 
     def __init__(self) -> None:
         self._room: list[int] = []
         self._boxes: list[Bbox] = []
+        self._last: Figure | None = None
 
     def settle(self, figure: Figure) -> Figure:
-        """Fix the places of a figure's axes."""
+        """Fix the places of a figure's axes, titles and labels."""
         titles = [axes.get_title().count("\n") for axes in figure.axes]
         labels = [max((len(one.get_text()) for one in axes.get_yticklabels()), default=0) for axes in figure.axes]
         room = [*titles, *labels]
@@ -54,4 +56,11 @@ class Places:
         figure.set_layout_engine("none")
         for axes, box in zip(figure.axes, self._boxes, strict=True):
             axes.set_position(box)
+            axes.set_title(axes.get_title(), y=1.0, fontsize=axes.title.get_fontsize())  # whatever is on top of it
+        if fits and self._last is not None and not self._last.stale:  # it has been drawn
+            for axes, other in zip(figure.axes, self._last.axes, strict=True):
+                for axis, like in ((axes.xaxis, other.xaxis), (axes.yaxis, other.yaxis)):
+                    place = like.label.get_transform().transform(like.label.get_position())
+                    axis.set_label_coords(*other.transAxes.inverted().transform(place))
+        self._last = figure
         return figure

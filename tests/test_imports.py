@@ -79,6 +79,13 @@ def test_fit_in_a_fresh_process_imports_no_shell():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_command_line_does_not_import_pandas():
+    """Arrow does where it can as soon as it makes an array, and takes a third of a second for it."""
+    code = "import sys, gd_lightning.cli; print('pandas' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent)
+    assert done.stdout.strip() == "False"
+
+
 def imported(module):
     """Modules of this package that a file imports when it is imported; what a function imports is its own affair."""
     tree = ast.parse((PACKAGE / f"{module}.py").read_text())

@@ -1,6 +1,7 @@
 """Figures are drawn once, and like figures are laid out once."""
 
 import io
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -42,6 +43,19 @@ def test_a_like_one_takes_its_places_and_one_with_longer_labels_has_its_own():
     boxes = [[axes.get_position().extents for axes in one.axes] for one in (first, second, third)]
     np.testing.assert_array_equal(boxes[0], boxes[1])
     assert boxes[2][0][0] > boxes[0][0][0]
+
+
+def test_titles_and_labels_of_a_like_one_stand_where_they_would_stand_alone():
+    places = Places()
+    pixels(places.settle(figure()))
+    like, alone = places.settle(figure(0.9, "step 2")), Places().settle(figure(0.9, "step 2"))
+    for one in (like, alone):
+        pixels(one)
+    for axes, expected in zip(like.axes, alone.axes, strict=True):
+        for name in ("title", "xaxis.label", "yaxis.label"):
+            text, other = (attrgetter(name)(of) for of in (axes, expected))
+            assert text.get_text() == other.get_text()
+            np.testing.assert_allclose(text.get_window_extent().extents, other.get_window_extent().extents, atol=2)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e-3])
