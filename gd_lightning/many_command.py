@@ -1,6 +1,8 @@
 """`gd-lightning fit_many`: Fit a function to each of very many series, from Parquet to Parquet."""
 
+import signal
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -145,7 +147,7 @@ class ManyLine(LightningCLI):
 
 
 class _Left(Callback):
-    """Finds, on the first process, which chunks are left to fit, and what to say where the run is interrupted.
+    """Finds, on the first process, which chunks are left to fit; heeds interruptions, and finds what to say of them.
 
     Args:
         data: the chunks.
@@ -159,8 +161,12 @@ class _Left(Callback):
         self.parts = parts
         self.whole = whole
         self.going = going
+        self._ctrl_c = False
+        self._before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
         files = self.data.files
         here: set[int] = set()
         if trainer.is_global_zero:
@@ -174,6 +180,16 @@ class _Left(Callback):
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         if trainer.received_sigterm:  # which Lightning heeds in a fit only
             raise SIGTERMException
+        if self._ctrl_c:  # Python drops what is raised while it deletes an object
+            raise KeyboardInterrupt
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if signal.getsignal(signal.SIGINT) == self._interrupt:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _interrupt(self, *_: object) -> None:
+        self._ctrl_c = True
+        raise KeyboardInterrupt
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt | SIGTERMException):

@@ -225,6 +225,23 @@ def test_interrupted_and_started_again_it_ends_as_if_undisturbed(tmp_path, how):
     assert pq.read_table(tmp_path / "fits.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
 
 
+def test_ctrl_c_is_heeded_even_where_python_drops_it(tmp_path):
+    """As in a `__del__`: whoever types it when an object of Arrow's is deleted means it all the same."""
+    long(tmp_path, 200)
+    code = (
+        "import signal, sys; from gd_lightning import fit_series; from gd_lightning.__main__ import main\n"
+        "class Dropping:\n    def __del__(self): signal.raise_signal(signal.SIGINT)\n"
+        "write = fit_series.FitsWriter.write_on_batch_end\n"
+        "def then_drop(*args): write(*args); Dropping()\n"
+        "fit_series.FitsWriter.write_on_batch_end = then_drop; sys.exit(main())"
+    )
+    typed = [sys.executable, "-c", code, *command("--data.chunk_series", "20")]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(typed, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted after 20 of 200 series; to go on, type the same command again" in done.stderr
+
+
 def test_killed_at_any_moment(tmp_path):
     """Again and again, a little later each time, until a run comes to its end by itself."""
     long(tmp_path, 600)
