@@ -1,5 +1,6 @@
 """Very many series fitted side by side: the quick solver for nearly all of them, the careful one for the rest."""
 
+import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gd_lightning.batch import Normal, cholesky, less, solve_rows
+from gd_lightning.batch import STEPS, Normal, cholesky, less, solve_rows
 from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, Verdict, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
@@ -280,7 +281,8 @@ class Many:
             return self._solved(points, start)
         count, threads = len(start), torch.get_num_threads()
         among = count * points.targets.shape[-1]
-        size = -(-count // (2 * -(-among // (2 * SHARE)) if among > BLOCK else 1))
+        pieces = 2 * math.ceil(among / (2 * SHARE)) if among > BLOCK else 1  # evenly many, as cores are
+        size = math.ceil(count / pieces)
         shares = [slice(i, i + size) for i in range(0, count, size)]
         try:
             with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -294,7 +296,9 @@ class Many:
         """What the normal equations tell of some series; nothing but these tensors is touched."""
         curve, free = self.curve, self.curve.demands.free
         problem = SeriesPlanes.of(self.tools, points, start)
-        found = solve_rows(problem, start[:, free].mT.contiguous(), steps=min(self.steps, 200), parts=self.tools.parts)
+        found = solve_rows(
+            problem, start[:, free].mT.contiguous(), steps=min(self.steps, STEPS), parts=self.tools.parts
+        )
         params = start.clone()
         params[:, free] = found.theta.mT
         params = curve.demands.project(params)
@@ -305,9 +309,9 @@ class Many:
             low, high = found.theta <= known.low, found.theta >= known.high
             held, beyond = low | high, (low & (here.slope > 0)) | (high & (here.slope < 0))
         inflation = inflations(here.matrix, ~held)
-        most = INFLATED if start.dtype == torch.float64 else INFLATED_SINGLE
+        bearable = INFLATED if start.dtype == torch.float64 else INFLATED_SINGLE
         eps = torch.finfo(start.dtype).eps
-        sure = found.converged & (inflation.amax(dim=0) * eps <= most) & torch.isfinite(here.total)
+        sure = found.converged & (inflation.amax(dim=0) * eps <= bearable) & torch.isfinite(here.total)
         sure &= known.points_each > len(free) - held.sum(dim=0)
         sure &= (known.of_targets > 0) & acts(here).all(dim=0)
         sure &= promise(here, inflation, ~held) <= rounding(here, found.theta, known.of_targets)

@@ -122,8 +122,9 @@ class ManyLine(LightningCLI):
         parts = Parts(self.config.output, self._run(files))
         whole = parts.open(self.config.overwrite) if trainer.is_global_zero else False
         progress = SeriesProgress(parts, files)
-        left = _Left(self.datamodule, parts, whole, self.going)
-        trainer.callbacks += [FitsWriter(parts, self.datamodule.series), progress, left]  # type: ignore[attr-defined]
+        left, interruptions = _Left(self.datamodule, parts, whole), _Interruptions(files, parts, self.going)
+        writer = FitsWriter(parts, self.datamodule.series)
+        trainer.callbacks += [writer, progress, left, interruptions]  # type: ignore[attr-defined]
         trainer.predict(model, datamodule=self.datamodule, return_predictions=False)
         trainer.strategy.barrier()  # until every process has written its last part
         if trainer.is_global_zero:
@@ -147,26 +148,20 @@ class ManyLine(LightningCLI):
 
 
 class _Left(Callback):
-    """Finds, on the first process, which chunks are left to fit; heeds interruptions, and finds what to say of them.
+    """Finds, on the first process, which chunks are left to fit.
 
     Args:
         data: the chunks.
         parts: what is written of them.
         whole: whether the output has been made of all of them already.
-        going: is told where the run is interrupted.
     """
 
-    def __init__(self, data: SeriesTable, parts: Parts, whole: bool, going: Going) -> None:
+    def __init__(self, data: SeriesTable, parts: Parts, whole: bool) -> None:
         self.data = data
         self.parts = parts
         self.whole = whole
-        self.going = going
-        self._ctrl_c = False
-        self._before: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        if threading.current_thread() is threading.main_thread():  # no other may
-            self._before = signal.signal(signal.SIGINT, self._interrupt)
         files = self.data.files
         here: set[int] = set()
         if trainer.is_global_zero:
@@ -176,6 +171,27 @@ class _Left(Callback):
         self.data.wanted = [i for i in range(len(files)) if i not in done]
         if done and trainer.is_global_zero:
             print(f"Going on: {files.count(*done):,} of {files.series:,} series are fitted already.")
+
+
+class _Interruptions(Callback):
+    """Ends the run after Ctrl-C or SIGTERM, and finds what to say of it.
+
+    Args:
+        files: the chunks.
+        parts: what is written of them.
+        going: is told where the run is interrupted.
+    """
+
+    def __init__(self, files: SeriesFiles, parts: Parts, going: Going) -> None:
+        self.files = files
+        self.parts = parts
+        self.going = going
+        self._ctrl_c = False
+        self._before: Any = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        if threading.current_thread() is threading.main_thread():  # no other may
+            self._before = signal.signal(signal.SIGINT, self._interrupt)
 
     def on_predict_batch_end(self, trainer: Trainer, pl_module: LightningModule, *args: Any, **kwargs: Any) -> None:
         if trainer.received_sigterm:  # which Lightning heeds in a fit only
@@ -194,9 +210,8 @@ class _Left(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if isinstance(exception, KeyboardInterrupt | SIGTERMException):
             self.going.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
-            files = self.data.files
-            fitted = files.count(*self.parts.done())
-            self.going.where = f" after {fitted:,} of {files.series:,} series; to go on, type the same command again"
+            fitted, of = self.files.count(*self.parts.done()), self.files.series
+            self.going.where = f" after {fitted:,} of {of:,} series; to go on, type the same command again"
 
 
 class PerSecond(ProgressColumn):
