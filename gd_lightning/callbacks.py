@@ -26,7 +26,7 @@ from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
 from gd_lightning.optim import is_many
 from gd_lightning.pictures import descent_pictures, picture, strip
-from gd_lightning.rendering import Pixels, Places, pixels, png
+from gd_lightning.rendering import Pixels, Reel, pixels, png
 from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
@@ -95,7 +95,7 @@ class PredictionPlots(Callback):
         self.ylim = ylim
         self.landscape = landscape
         self.frames: dict[int, list[float]] = {}
-        self._places = Places()
+        self._reel = Reel()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
@@ -104,8 +104,7 @@ class PredictionPlots(Callback):
             self._keep_frame(step, params)
             n = self.every_n_steps
             if trainer.is_global_zero and (is_round(step) if n is None else step % n == 0):
-                figure = self._places.settle(self._prediction(module, params, f"step {step}"))
-                log_picture(trainer, "prediction", pixels(figure), step)
+                log_picture(trainer, "prediction", self._prediction(module, params, f"step {step}"), step)
 
         if not isinstance(self.landscape, bool):
             check_axes(module.curve, self.landscape)
@@ -125,7 +124,8 @@ class PredictionPlots(Callback):
             return
         moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
         told = None if diverged else module.result().shown_uncertainty
-        last = pixels(self._prediction(module, params, moment, told))
+        last = self._prediction(module, params, moment, told)
+        self._reel = Reel()
         log_picture(trainer, "prediction", last, step)
         (folder / "prediction.png").write_bytes(png(last))
         if self.frames:
@@ -177,11 +177,15 @@ class PredictionPlots(Callback):
         if step in self.film_strip:
             self.frames[step] = params.tolist()
 
-    def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Figure:
+    def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Pixels:
         drawn, kept_out = self._drawn(module), module.holdout_points()
         moment += of_sample(module)
-        drawn["level"] = module.level
-        return picture(module.curve, module.points(), params, moment, holdout=kept_out, told=told, **drawn)
+        drawn |= {"holdout": kept_out, "told": told, "level": module.level}
+
+        def draw(figure: Figure | None) -> Figure:
+            return picture(module.curve, module.points(), params, moment, **drawn, figure=figure)
+
+        return pixels(self._reel.next(draw))
 
     def _film_strip(self, module: CurveFit) -> Figure:
         frames = []

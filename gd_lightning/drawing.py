@@ -44,6 +44,7 @@ __all__ = [
     "as_walk",
     "axes_above_residuals",
     "blank_figure",
+    "cleared",
     "contour_levels",
     "count_in_logarithms",
     "count_missing",
@@ -203,13 +204,27 @@ def blank_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def cleared(figure: Figure) -> Figure:
+    """A figure without what it showed: axes, ticks and their places, which take longest to make, stay."""
+    for axes in figure.axes:
+        for bars in axes.containers[:]:
+            bars.remove()
+        for drawn in [*axes.collections, *axes.lines]:
+            drawn.remove()
+        axes.relim()
+        axes.autoscale(True)
+    for legend in figure.legends[:]:
+        legend.remove()
+    return figure
+
+
 def axes_above_residuals(
     figure: Figure, fitted: Drawable, kept_out: Drawable, title: str, labels: tuple[str, str]
 ) -> Axes:
     """Draw the residuals and write the text; the axes for the picture above is returned."""
     axes: Axes
     beneath: Axes
-    axes, beneath = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    axes, beneath = figure.axes or figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     beneath.axhline(0, color="0.4", linewidth=1)
     size = _size(len(fitted.x))
     for points, style in ((fitted, DATA), (kept_out, KEPT_OUT)):
@@ -233,6 +248,7 @@ def panels_in_a_row(frames: Sequence[Frame], title: str, labels: tuple[str, str]
         axes.title.set_fontsize("medium")
         write(axes.title, frame.title, width / len(frames) - MARGIN)
         write(axes.xaxis.label, labels[0], width / len(frames) - 2 * MARGIN)
+    panels[0].locator_params(nbins=4)
     write(panels[0].yaxis.label, labels[1], 1.6)
     write(figure.suptitle(""), title, width)
     return figure

@@ -54,6 +54,7 @@ def picture(
     ylim: tuple[float, float] | None = None,
     told: Uncertainty | None = None,
     level: float = LEVEL,
+    figure: Figure | None = None,
 ) -> Figure:
     """Data and prediction at some parameters, with the residuals beneath.
 
@@ -68,12 +69,13 @@ def picture(
         ylim: range of the y axis.
         told: how sure these parameters are, where bands are to be drawn.
         level: of the bands.
+        figure: one of the same fit that was drawn before, to be cleared and drawn in again.
 
     Returns:
         Along one predictor `prediction_figure`; over several `observed_figure`; of several series `series_grid`.
     """
     if points.batch:
-        return _grid(curve, points, params, moment, holdout, labels, series, told, level)
+        return _grid(curve, points, params, moment, holdout, labels, series, told, level, figure)
     points = points.where(points.present)
     preds = curve.evaluate(points.t, params)
     title = f"{moment}: RMSE {root(mse(preds, points.targets)):.4g}"
@@ -84,7 +86,9 @@ def picture(
     title += f"\n{curve.function_name}"
     if isinstance(points.t, tuple):
         pairs = None if kept_out is None else (kept_out.targets, kept_out_preds, kept_out.sigma)
-        return observed_figure(points.targets, preds, sigma=points.sigma, holdout=pairs, title=title, label=labels[-1])
+        return observed_figure(
+            points.targets, preds, sigma=points.sigma, holdout=pairs, title=title, label=labels[-1], figure=figure
+        )
     line = _line(curve, points, params, kept_out)
     return prediction_figure(
         points.t,
@@ -98,6 +102,7 @@ def picture(
         title=title,
         labels=(labels[0], labels[-1]),
         ylim=ylim,
+        figure=figure,
     )
 
 
@@ -262,6 +267,7 @@ def _grid(
     series: Sequence[str],
     told: Uncertainty | None,
     level: float,
+    figure: Figure | None,
 ) -> Figure:
     errors = rmse_each(curve.evaluate(points.t, params), points.targets, points.present).flatten()
     several = isinstance(points.t, tuple)
@@ -282,7 +288,8 @@ def _grid(
 
     rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
     title = f"{moment}: {len(errors)} series by RMSE\n{curve.function_name}"
-    return series_grid(rows, title=title, labels=(f"predicted {labels[-1]}" if several else labels[0], labels[-1]))
+    names = (f"predicted {labels[-1]}" if several else labels[0], labels[-1])
+    return series_grid(rows, title=title, labels=names, figure=figure)
 
 
 def _row(params: Tensor, i: int) -> Tensor:

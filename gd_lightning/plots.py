@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,6 +25,7 @@ from gd_lightning.drawing import (
     as_walk,
     axes_above_residuals,
     blank_figure,
+    cleared,
     count_in_logarithms,
     count_missing,
     draw_bars,
@@ -83,6 +85,7 @@ def prediction_figure(
     title: str = "",
     labels: tuple[str, str] = ("t", "y"),
     ylim: Limits | None = None,
+    figure: Figure | None = None,
 ) -> Figure:
     """Predictions against data, the article's picture, with the residuals (prediction - data) beneath.
 
@@ -101,12 +104,13 @@ def prediction_figure(
         title: text above the picture.
         labels: names of the two axes.
         ylim: range of the y axis; chosen from what is drawn unless given.
+        figure: one that this function has drawn, to be cleared and drawn in again.
 
     Returns:
         A figure that nobody else holds: the picture is its first axes, the residuals are its second.
     """
     panel = Panel(title, t, targets, preds, start, sigma, line, holdout, belts)
-    figure = blank_figure(6.4, 5.6)
+    figure = blank_figure(6.4, 5.6) if figure is None else cleared(figure)
     axes = axes_above_residuals(figure, fitted_points(panel), kept_out_points(panel), title, labels)
     draw_series(axes, panel)
     axes.set_ylim(ylim)
@@ -122,6 +126,7 @@ def observed_figure(
     holdout: HeldPairs | None = None,
     title: str = "",
     label: str = "y",
+    figure: Figure | None = None,
 ) -> Figure:
     """Data against predictions, for fits with several independent variables: the nearer to the diagonal, the better.
 
@@ -133,6 +138,7 @@ def observed_figure(
             shape `(H,)`.
         title: text above the picture.
         label: name of what is predicted.
+        figure: one that this function has drawn, to be cleared and drawn in again.
 
     Returns:
         A figure that nobody else holds: the picture is its first axes, the residuals (prediction - data) are its
@@ -140,7 +146,7 @@ def observed_figure(
     """
     fitted = drawable(preds, targets, preds, sigma)
     kept_out = NOTHING if holdout is None else drawable(holdout[1], holdout[0], holdout[1], *holdout[2:])
-    figure = blank_figure(5.6, 6.4)
+    figure = blank_figure(5.6, 6.4) if figure is None else cleared(figure)
     axes = axes_above_residuals(figure, fitted, kept_out, title, (f"predicted {label}", label))
     draw_observed(axes, fitted, kept_out)
     add_legend(figure, [axes], count_missing(fitted, kept_out))
@@ -218,7 +224,11 @@ def observed_strip(
 
 
 def series_grid(
-    rows: Mapping[str, Sequence[Panel]], *, title: str = "", labels: tuple[str, str] = ("t", "y")
+    rows: Mapping[str, Sequence[Panel]],
+    *,
+    title: str = "",
+    labels: tuple[str, str] = ("t", "y"),
+    figure: Figure | None = None,
 ) -> Figure:
     """Several series in small panels, each with axes of its own, in rows that have a name.
 
@@ -227,6 +237,7 @@ def series_grid(
             chooses which series to show.
         title: text above the grid.
         labels: names of the two axes.
+        figure: one that this function has drawn of as many panels, to be cleared and drawn in again.
 
     Returns:
         A figure that nobody else holds, with one axes for each panel, row by row.
@@ -234,13 +245,15 @@ def series_grid(
     shown = {name: panels for name, panels in rows.items() if panels}
     columns = max(map(len, shown.values()), default=1)
     width = 2.3 * max(columns, 2)
-    figure = blank_figure(width, 1.2 + 1.8 * max(len(shown), 1))
-    places = figure.add_gridspec(max(len(shown), 1), columns)
+    figure = blank_figure(width, 1.2 + 1.8 * max(len(shown), 1)) if figure is None else cleared(figure)
+    places, there = figure.add_gridspec(max(len(shown), 1), columns), iter(figure.axes)
+    drawn: list[Axes] = []
     missing = 0
     for row, (name, panels) in enumerate(shown.items()):
         below = max(map(len, list(shown.values())[row + 1 :]), default=0)
         for column, panel in enumerate(panels):
-            axes = figure.add_subplot(places[row, column])
+            axes = next(there, None) or figure.add_subplot(places[row, column])
+            drawn.append(axes)
             draw_series(axes, panel, small=True)
             missing += count_missing(fitted_points(panel), kept_out_points(panel))
             axes.locator_params(nbins=4)
@@ -249,9 +262,9 @@ def series_grid(
             write(axes.title, panel.title, width / columns - MARGIN)
             if column >= below:
                 write(axes.xaxis.label, labels[0], width / columns - 2 * MARGIN)
-        axes = figure.axes[-len(panels)]
-        axes.yaxis.label.set_fontweight("bold")
-        write(axes.yaxis.label, name, 1.2)
+        first = drawn[-len(panels)]
+        first.yaxis.label.set_fontweight("bold")
+        write(first.yaxis.label, name, 1.2)
     write(figure.suptitle(""), title, width)
     write(figure.supylabel("", fontsize="medium"), labels[1], 1.8 * len(shown))
     add_legend(figure, figure.axes, missing)

@@ -1,15 +1,15 @@
 """Figures as pixels, drawn once for all who show them."""
 
 import io
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL import Image
 
-__all__ = ["Pixels", "Places", "pixels", "png"]
+__all__ = ["Pixels", "Reel", "pixels", "png"]
 
 Pixels = NDArray[np.uint8]
 
@@ -27,40 +27,55 @@ def png(picture: Figure | Pixels) -> bytes:
     """A figure as a PNG file with a palette, tens of kilobytes even where there are many points."""
     drawn = pixels(picture) if isinstance(picture, Figure) else picture
     file = io.BytesIO()
-    Image.fromarray(drawn).quantize(COLOURS, dither=Image.Dither.NONE).save(file, format="png", optimize=True)
+    colours = Image.fromarray(drawn).quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+    colours.save(file, format="png")
     return file.getvalue()
 
 
-class Places:
-    """Where the axes of a row of like figures stand.
+class Reel:
+    """A row of like pictures, drawn one after another in the same figure.
 
-    To find places that leave room for all texts takes longer than to draw them. A figure whose texts need no more room
-    than those of the one before takes that one's, also for what stands beside the axes: to find out again costs as much
-    as all else that is drawn.
+    To make axes and ticks, and to find places that leave room for all texts, takes longer than to draw. They stay as
+    long as no text needs more room; else a new figure is begun.
     """
 
     def __init__(self) -> None:
+        self._figure: Figure | None = None
         self._room: list[int] = []
-        self._boxes: list[Bbox] = []
-        self._last: Figure | None = None
 
-    def settle(self, figure: Figure) -> Figure:
-        """Fix the places of a figure's axes, titles and labels."""
-        titles = [axes.get_title().count("\n") for axes in figure.axes]
-        labels = [max((len(one.get_text()) for one in axes.get_yticklabels()), default=0) for axes in figure.axes]
-        room = [*titles, *labels]
-        fits = len(room) == len(self._room) and all(now <= then for now, then in zip(room, self._room, strict=True))
-        if not fits and (engine := figure.get_layout_engine()) is not None:
-            engine.execute(figure)
-            self._room, self._boxes = room, [axes.get_position() for axes in figure.axes]
-        figure.set_layout_engine("none")
-        for axes, box in zip(figure.axes, self._boxes, strict=True):
-            axes.set_position(box)
-            axes.set_title(axes.get_title(), y=1.0, fontsize=axes.title.get_fontsize())  # whatever is on top of it
-        if fits and self._last is not None and not self._last.stale:  # it has been drawn
-            for axes, other in zip(figure.axes, self._last.axes, strict=True):
-                for axis, like in ((axes.xaxis, other.xaxis), (axes.yaxis, other.yaxis)):
-                    place = like.label.get_transform().transform(like.label.get_position())
-                    axis.set_label_coords(*other.transAxes.inverted().transform(place))
-        self._last = figure
+    def next(self, draw: Callable[[Figure | None], Figure]) -> Figure:
+        """The next picture.
+
+        Args:
+            draw: draws it in the figure that it is given, which it clears, or in a new one.
+        """
+        if self._figure is not None:
+            draw(self._figure)
+            if all(now <= then for now, then in zip(_room(self._figure), self._room, strict=True)):
+                return self._figure
+        figure = self._figure = draw(None)
+        self._room = _room(figure)
+        _settle(figure)
         return figure
+
+
+def _room(figure: Figure) -> list[int]:
+    """What the texts need: lines of titles and letters of labels."""
+    titles = [axes.get_title().count("\n") for axes in figure.axes]
+    labels = [max((len(one.get_text()) for one in axes.get_yticklabels()), default=0) for axes in figure.axes]
+    return titles + labels
+
+
+def _settle(figure: Figure) -> None:
+    """Fix the places of axes, titles and the names of the axes, which else are looked for at each drawing."""
+    canvas: Any = figure.canvas
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_title(axes.get_title(), y=1.0, fontsize=axes.title.get_fontsize())
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.get_tightbbox(canvas.get_renderer())  # places its name
+            place = axis.label.get_transform().transform(axis.label.get_position())
+            axis.set_label_coords(*axes.transAxes.inverted().transform(place))

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from gd_lightning.plots import prediction_figure
-from gd_lightning.rendering import Places, pixels, png
+from gd_lightning.drawing import Belts, Panel
+from gd_lightning.plots import prediction_figure, series_grid
+from gd_lightning.rendering import Reel, pixels, png
 
 T = torch.arange(20.0)
 
@@ -28,41 +29,77 @@ def test_a_png_shows_the_pixels():
     assert png(figure()) == png(drawn)
 
 
-def test_the_first_of_a_row_stands_where_its_layout_puts_it():
-    settled, alone = Places().settle(figure()), figure()
-    alone.draw_without_rendering()
+def draw(scale=1.0, title="step 1"):
+    """What draws `figure` in a figure or in a new one."""
+    y = scale * torch.sin(T)
+    return lambda given: prediction_figure(T, y, 0.9 * y, title=title, figure=given)
+
+
+def as_alone(scale=1.0, title="step 1"):
+    return Reel().next(draw(scale, title))
+
+
+def test_the_first_of_a_reel_stands_where_its_layout_puts_it():
+    settled, alone = as_alone(), figure()
+    for one in (settled, alone):
+        pixels(one)
     for axes, expected in zip(settled.axes, alone.axes, strict=True):
         np.testing.assert_allclose(axes.get_position().extents, expected.get_position().extents, atol=2e-3)
-
-
-def test_a_like_one_takes_its_places_and_one_with_longer_labels_has_its_own():
-    places = Places()
-    first = places.settle(figure())
-    second = places.settle(figure(1.0, "step 2"))
-    third = places.settle(figure(1e4))
-    boxes = [[axes.get_position().extents for axes in one.axes] for one in (first, second, third)]
-    np.testing.assert_array_equal(boxes[0], boxes[1])
-    assert boxes[2][0][0] > boxes[0][0][0]
-
-
-def test_titles_and_labels_of_a_like_one_stand_where_they_would_stand_alone():
-    places = Places()
-    pixels(places.settle(figure()))
-    like, alone = places.settle(figure(0.9, "step 2")), Places().settle(figure(0.9, "step 2"))
-    for one in (like, alone):
-        pixels(one)
-    for axes, expected in zip(like.axes, alone.axes, strict=True):
         for name in ("title", "xaxis.label", "yaxis.label"):
             text, other = (attrgetter(name)(of) for of in (axes, expected))
-            assert text.get_text() == other.get_text()
             np.testing.assert_allclose(text.get_window_extent().extents, other.get_window_extent().extents, atol=2)
+
+
+def test_what_was_drawn_between_leaves_no_trace():
+    reel = Reel()
+    first = reel.next(draw(0.9, "step 2"))
+    before = pixels(first)
+    between = reel.next(draw(0.3, "step 3"))
+    assert between is first
+    assert (pixels(between) != before).any()
+    np.testing.assert_array_equal(pixels(reel.next(draw(0.9, "step 2"))), before)
+
+
+def test_one_with_longer_labels_begins_a_new_figure():
+    reel = Reel()
+    first = reel.next(draw())
+    room = first.axes[0].get_position().x0
+    second = reel.next(draw(1e4))
+    assert second is not first
+    assert second.axes[0].get_position().x0 > room
+    np.testing.assert_array_equal(pixels(second), pixels(as_alone(1e4)))
+
+
+def test_all_that_a_picture_showed_is_gone_in_the_next():
+    sigma, fine = torch.full_like(T, 0.3), torch.linspace(0, 19, 100)
+    belts = Belts(0.95, *(shift + torch.sin(fine) for shift in (-0.2, 0.2, -0.5, 0.5)))
+    line, kept_out = (fine, torch.sin(fine)), (T[:3], T[:3], T[:3], sigma[:3])
+    everything = prediction_figure(
+        T, torch.sin(T), T, T, sigma=sigma, line=line, belts=belts, holdout=kept_out, title="a\nb", ylim=(-9, 9)
+    )
+    pixels(everything)
+    again, alone = draw()(everything), figure()
+    np.testing.assert_array_equal(pixels(again), pixels(alone))
+
+
+def test_a_grid_of_series_is_drawn_in_again():
+    def grid(scale, given=None):
+        panels = [Panel(f"{i}: {scale}", T, scale * torch.sin(T + i), scale * torch.cos(T)) for i in range(5)]
+        rows = {"worst": panels[:2], "median": panels[2:4], "best": panels[4:]}
+        return series_grid(rows, title=f"step {scale}", figure=given)
+
+    given = grid(1.0)
+    pixels(given)
+    again = grid(0.5, given)
+    assert again is given
+    np.testing.assert_array_equal(pixels(again), pixels(grid(0.5)))
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e-3])
 def test_no_label_is_cut_off(scale):
-    places = Places()
-    places.settle(figure(100.0))
-    one = places.settle(figure(scale))
+    reel = Reel()
+    reel.next(draw(100.0))
+    one = reel.next(draw(scale))
     pixels(one)
     for axes in one.axes:
         box = axes.get_tightbbox()
