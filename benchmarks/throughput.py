@@ -39,7 +39,7 @@ ACCURATE = 1e-6  # of each parameter, to reach
 MANY = 10_000  # series, from which on the time of each should no longer change
 LENGTHS = (10, 30, 100, 300, 1000, 3000, 10_000)
 COMPILED, EAGER = "compiled", "eager"
-ENOUGH = 0.5  # seconds
+ENOUGH = 1.0  # seconds
 
 
 class Size(NamedTuple):

@@ -27,7 +27,7 @@ __all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
 
 UNUSABLE = "unusable"
 LEAST_MESSAGE = "the loss is least there, to rounding"
-AT_ONCE = 1_600_000  # points that go side by side: large enough for what a call costs, small enough for a cache
+AT_ONCE = 3_000_000  # points that go side by side: many for what a call costs, and few enough for memory to be kept
 SHARE, SHARES = 2**21, 8  # points that one thread takes, and how many such at a time
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
 CAREFUL = 100_000  # of them where each series has factors of its own
