@@ -5,17 +5,20 @@ CONFIG ?= configs/quadratic.yaml
 ARGS ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help fit test lint tensorboard wheel clean
+.PHONY: help fit test test-all lint tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
-	@grep -E '^[a-z]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' Makefile | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
 fit: .venv/installed  ## fit the article's series; ARGS="--model.lr 2e-5" adds options, CONFIG=... takes another run
 	@.venv/bin/gd-lightning fit --config $(CONFIG) $(ARGS)
 
-test: .venv/installed-dev  ## run the tests
+test: .venv/installed-dev  ## run the tests, but for the slow ones
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+test-all: .venv/installed-dev  ## run all tests: kills at fifty moments, ten minutes of fuzzing each
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup -m "" $(ARGS)
 
 lint: .venv/installed-dev  ## check style (ruff) and types (mypy)
 	.venv/bin/ruff check .
