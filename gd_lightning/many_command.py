@@ -239,13 +239,14 @@ class SeriesProgress(Callback):
         self.seconds = 0.0
         self._bar: Progress | None = None
         self._known: set[int] = set()
-        self._began = self._said = 0.0
+        self._began = 0.0
+        self._told: tuple[float, int] | None = None  # when a line was due last, and how many were fitted then
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         self._known = self.parts.done()
-        self._began = self._said = time.monotonic()
+        self._began = time.monotonic()
         console = Console(stderr=True)
         if console.is_terminal:
             counted = TextColumn("{task.completed:,.0f} of {task.total:,.0f} series")
@@ -267,9 +268,11 @@ class SeriesProgress(Callback):
         self.seconds = now - self._began
         if self._bar is not None:
             self._bar.advance(self._bar.task_ids[0], count)
-        elif now - self._said >= EVERY:
-            self._said = now
-            rate = self.fitted / self.seconds
+        elif self._told is None:  # the first chunk may have waited for a compiler, and tells nothing of the next
+            self._told = now, self.fitted
+        elif now - self._told[0] >= EVERY and self.fitted > self._told[1]:
+            rate = (self.fitted - self._told[1]) / (now - self._told[0])
+            self._told = now, self.fitted
             done, of = self.files.count(*self._known), self.files.series
             told = f"{done:,} of {of:,} series, {rate:,.0f} series/s, {duration((of - done) / rate)} left"
             print(told, file=sys.stderr, flush=True)

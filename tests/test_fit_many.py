@@ -16,6 +16,8 @@ from conftest import ROOT, forked, gd_lightning
 from test_many import NAMES, PEAK, START, peaks
 
 from gd_lightning import fit
+from gd_lightning.many_command import SeriesProgress
+from gd_lightning.parquet_parts import Parts
 
 COUNT = 400
 COLUMNS = ["series", *NAMES, *(f"{name}_error" for name in NAMES), "rmse", "status", "steps", "message"]
@@ -67,6 +69,34 @@ def test_it_says_what_came_out(fitted):
     assert "Results: fits.parquet" in out
     assert "Worst, median and best: fits.png" in out
     assert (folder / "fits.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, capsys):
+    """Which may have waited for a compiler: here a minute, and each other chunk ten seconds."""
+
+    class Hundreds:
+        series = 1_000
+
+        def count(self, *chunks):
+            return 100 * len(chunks)
+
+    class Main:
+        is_global_zero = True
+
+    times = iter([0, 60, *range(70, 150, 10)])
+    monkeypatch.setattr("gd_lightning.many_command.time.monotonic", lambda: next(times))
+    parts = Parts(tmp_path / "fits.parquet", {})
+    parts.open()
+    progress = SeriesProgress(parts, Hundreds())
+    progress.on_predict_start(Main(), None)
+    for chunk in range(8):
+        (parts.folder / f"part-{chunk:08d}.parquet").touch()
+        progress.look()
+    assert capsys.readouterr().err.splitlines() == [
+        "400 of 1,000 series, 10 series/s, 1 min 0 s left",
+        "700 of 1,000 series, 10 series/s, 30 s left",
+    ]
+    progress.look()  # nothing new, and no time left to tell of
 
 
 def test_what_is_there_is_not_overwritten(fitted):
