@@ -28,11 +28,13 @@ lint: .venv/installed-dev  ## check style (ruff) and types (mypy)
 tensorboard: .venv/installed  ## look at the runs in a browser, on this machine only
 	.venv/bin/tensorboard --logdir lightning_logs --host 127.0.0.1 --samples_per_plugin images=1000 $(ARGS)
 
-wheel: .venv/installed-dev  ## build the wheel into dist/
-	.venv/bin/python -m build --wheel --outdir dist .
+wheel: .venv/installed-dev  ## build wheel and source archive into dist/, and check them
+	rm -rf dist
+	.venv/bin/python -m build --outdir dist .
+	.venv/bin/python -m twine check --strict dist/*
 
 clean:  ## remove what was installed and built; runs in lightning_logs/ stay
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache *.egg-info
+	rm -rf .venv build dist .coverage* .mypy_cache .ruff_cache .pytest_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/created:
