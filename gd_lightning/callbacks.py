@@ -1,7 +1,7 @@
 """When to draw, when to show progress, and what a run leaves behind."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -381,13 +381,15 @@ def final_metrics(content: dict[str, Any]) -> dict[str, float]:
 class LearningRateGuide(Callback):
     """Says what the curvature of the loss allows the learning rate to be, before the first step.
 
-    Of a function that is not linear in its parameters the curvature changes on the way: it is looked at again at steps
-    10, 20, 50, 100, ..., and logged as `guidance/largest_stable_lr`, `guidance/lr` and `guidance/condition_number`.
+    Of a function that is not linear in its parameters the curvature changes on the way: it is looked at again after
+    steps 10, 20, 50, 100, ..., or at the end of the batch in which they are taken, and logged as
+    `guidance/largest_stable_lr`, `guidance/lr` and `guidance/condition_number`.
     """
 
     def __init__(self) -> None:
         self.warned = False
-        self._look: Callable[[int, Tensor], None] | None = None
+        self._changes = False
+        self._seen = 0  # the steps that were behind the run at the last look
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
@@ -398,22 +400,19 @@ class LearningRateGuide(Callback):
             Console().print("\n".join(told.sentences()), soft_wrap=True, highlight=False)
         self._warn(trainer, told)
         self._log(trainer, told, trainer.global_step)
-        if not told.exact:
-            self._look = self._look_again(trainer, module)
-            module.watchers.append(self._look)
+        self._changes, self._seen = not told.exact, trainer.global_step
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if self._look is not None:
-            curve_fit(pl_module).watchers.remove(self._look)
-            self._look = None
-
-    def _look_again(self, trainer: Trainer, module: CurveFit) -> Callable[[int, Tensor], None]:
-        def look(step: int, params: Tensor) -> None:
-            if step + 1 >= FIRST_LOOK_AGAIN and is_round(step + 1) and (told := module.guidance_now()) is not None:
-                self._warn(trainer, told)
-                self._log(trainer, told, step + 1)
-
-        return look
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not self._changes:
+            return
+        since, self._seen = max(self._seen + 1, FIRST_LOOK_AGAIN), trainer.global_step
+        if any(map(is_round, range(since, self._seen + 1))):
+            told = curve_fit(pl_module).guidance_now()
+            assert told is not None  # as at the start
+            self._warn(trainer, told)
+            self._log(trainer, told, self._seen)
 
     def _warn(self, trainer: Trainer, told: Guidance) -> None:
         warning = told.warning()

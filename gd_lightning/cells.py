@@ -137,19 +137,24 @@ def _plain(texts: pa.Array, decimal: str) -> pa.Array:
     return pc.replace_substring_regex(texts, r"(:\d\d\.\d{6})\d+", r"\1")
 
 
-def measure(column: pa.ChunkedArray, time_unit: str, origin: int | None) -> tuple[Tensor, str]:
-    """A column in double precision, nan where it lacks a value, and what to add to its label if it is one of times."""
+def measure(column: pa.ChunkedArray, time_unit: str, origin: int | None) -> tuple[Tensor, str, str | None]:
+    """A column in double precision, nan where it lacks a value.
+
+    Returns:
+        The numbers, what to add to the label of a column of times, and of dates the one that they are counted from.
+    """
     if column.null_count == len(column):
-        return torch.full((len(column),), torch.nan, dtype=torch.float64), ""
+        return torch.full((len(column),), torch.nan, dtype=torch.float64), "", None
     if column.type == NUMBER:
-        return torch.tensor(column.to_numpy()), ""
+        return torch.tensor(column.to_numpy()), "", None
     ticks = pc.cast(column, pa.int64())
-    suffix = f" ({time_unit})"
+    suffix, since = f" ({time_unit})", None
     if column.type == DATE:
         origin = pc.min(ticks).as_py() if origin is None else origin
         ticks = pc.subtract_checked(ticks, origin)
-        suffix = f" ({time_unit} since {_date(origin)})"
-    return torch.tensor(ticks.to_numpy() / (TICKS[column.type.unit] * SECONDS[time_unit])), suffix
+        since = _date(origin)
+        suffix = f" ({time_unit} since {since})"
+    return torch.tensor(ticks.to_numpy() / (TICKS[column.type.unit] * SECONDS[time_unit])), suffix, since
 
 
 def instant(text: str) -> int:

@@ -574,6 +574,8 @@ class CommandLine(LightningCLI):
     @staticmethod
     def _bring_in_the_order_of_the_data(model: CurveFit, fitted: Sequence[str], now: Sequence[str]) -> None:
         """Series are known by their names, whatever their order in the table, and whether it holds all of them."""
+        if now and not fitted:
+            raise InputError("data.series: given, and one series was fitted, without a name; leave it out")
         strange = [f"{name!r} was not fitted" for name in now if name not in fitted]
         if strange or bool(fitted) != bool(now):
             raise InputError(f"data.series: {[*strange, 'given none'][0]}; expected the series {', '.join(fitted)}")

@@ -6,7 +6,8 @@ nanoseconds of arithmetic. `torch.compile` turns a loop of steps into C++ that d
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.optim import UpdateRule
 from gd_lightning.points import Points
 
-__all__ = ["CompiledSteps", "compilable", "compile_steps", "pure_step", "repeat", "vectors"]
+__all__ = ["CompiledSteps", "compilable", "compile_steps", "in_one_line", "pure_step", "repeat", "vectors"]
 
 State = dict[str, Tensor]
 Carried = tuple[Tensor, State]
@@ -222,12 +223,9 @@ class CompiledSteps:
         on_cpu = params.device.type == "cpu"
         few = points.targets.numel() < VECTORS_FROM
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that warn of their end
+            with in_one_line(self.curve.function_name):
                 compiled = compile_steps(self._step(), self.steps, _options(on_cpu, few))
                 compiled(params, state, lr, points)
-        except Exception as error:
-            raise InputError(f"compile: {_reason(error, self.curve.function_name)}; compile: false works") from error
         finally:
             _forget_vectors()
         return compiled
@@ -260,6 +258,24 @@ def _forget_vectors() -> None:
     from torch._inductor import cpu_vec_isa
 
     cpu_vec_isa.valid_vec_isa_list.cache_clear()
+
+
+@contextmanager
+def in_one_line(function: str) -> Iterator[None]:
+    """While something is compiled: what torch says in many lines, in one.
+
+    Args:
+        function: the name of what is compiled.
+
+    Raises:
+        InputError: it cannot be compiled here.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that warn of their end
+        try:
+            yield
+        except Exception as error:
+            raise InputError(f"compile: {_reason(error, function)}; compile: false works") from error
 
 
 def _reason(error: BaseException, function: str) -> str:

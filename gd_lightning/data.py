@@ -268,9 +268,8 @@ class Table(Series):
             self._may_lack_data = self.predicting
             self.labels = (*(columns.labels[name] for name in self.predictors), self.labels[-1])
             self.facts = {"rows": columns.rows, "left out": columns.dropped}
-            since = [label.partition(" since ")[2].rstrip(")") for label in self.labels[:-1] if " since " in label]
-            if self.time_origin is None and since:
-                self.time_origin = since[0]  # which another table of later dates is to be counted from, too
+            if self.time_origin is None:  # another table of later dates is to be counted from the same one
+                self.time_origin = next((columns.origins[name] for name in columns.origins), None)
             self._read = self._as_points(columns), tuple(columns.group_names)
         points, self.series_names = self._read
         return points

@@ -131,11 +131,18 @@ def _classes(key: str) -> set[str]:
     from lightning.pytorch import Callback
     from lightning.pytorch.loggers import Logger
     from torch.optim import Optimizer
+    from torch.optim.lr_scheduler import LRScheduler
 
     from gd_lightning.data import Series
 
-    bases = {"data": Series, "model.optimizer": Optimizer, "trainer.callbacks": Callback, "trainer.logger": Logger}
-    names = {cls.__name__ for cls in _subclasses(bases.get(key, Series))}
+    bases = {
+        "data": Series,
+        "model.optimizer": Optimizer,
+        "model.scheduler": LRScheduler,
+        "trainer.callbacks": Callback,
+        "trainer.logger": Logger,
+    }
+    names = {cls.__name__ for cls in _subclasses(bases[key])} if key in bases else set()
     return {name for name in names if not name.startswith("_")}
 
 

@@ -354,7 +354,7 @@ def fit(
     resolve(function)
     seed = check_seed(seed)
     check_start(start)
-    check_absolute(absolute_sigma, sigma is not None)
+    check_absolute(absolute_sigma, sigma is not None or weights is not None)
     if optimizer is None:
         optimizer = LevenbergMarquardt if lr is None and scheduler is None else SGD
     trial = make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)

@@ -1,5 +1,8 @@
 """Which series of many cannot be fitted, and why."""
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor
 
@@ -25,36 +28,41 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
     free = [curve.names[i] for i in curve.demands.free]
     reasons: dict[int, str] = {}
 
-    def note(bad: Tensor, reason: str) -> None:
-        """Note a reason for each row `(S,)` that is bad, or for the first point `(S, T)` of it that is."""
+    def note(bad: Tensor, reason: Callable[[int, int], str]) -> None:
+        """Note a reason for each row `(S,)` that is bad, or for the first point `(S, T)` of it that is.
+
+        The reason is told the number of that point, and how many points the row has.
+        """
         rows = (bad.any(dim=-1) if bad.dim() > 1 else bad).expand(total)
         for row in rows.nonzero().flatten().tolist():
             if row not in reasons:
                 at = int(bad.expand(total, -1)[row].int().argmax()) if bad.dim() > 1 else 0
-                reasons[row] = reason.format(at=at + 1, count=int(count[row]), row=row)
+                reasons[row] = reason(at + 1, int(count[row]))
 
-    note(count == 0, "there is no point")
+    note(count == 0, lambda at, n: "there is no point")
     if points.sigma is not None:
-        note(~(points.sigma > 0), "sigma at point {at} is not above 0")
+        note(~(points.sigma > 0), lambda at, n: f"sigma at point {at} is not above 0")
     if not torch.isfinite(torch.linalg.vector_norm(points.targets)):  # else so is each, and its square
         square = points.targets * points.targets
-        note(~torch.isfinite(points.targets) & present, "y at point {at} is not a finite number; give it sigma=inf")
-        note(torch.isinf(square) & present, "y at point {at} is too large for a number to hold its square; divide y")
+        unknown = ~torch.isfinite(points.targets) & present
+        note(unknown, lambda at, n: f"y at point {at} is not a finite number; give it sigma=inf")
+        too_large = torch.isinf(square) & present
+        note(too_large, lambda at, n: f"y at point {at} is too large for a number to hold its square; divide y")
     columns = [column if column.dim() > 1 else column.unsqueeze(0) for column in points.columns]
     for name, column in zip(curve.predictors, columns, strict=True):
-        note(~torch.isfinite(column) & present, f"{name} at point {{at}} is not a finite number")
+        unknown = ~torch.isfinite(column) & present
+        note(unknown, partial("{0} at point {1} is not a finite number".format, name))
     if not curve.least_norm:
-        note(
-            count < len(free),
-            f"{{count}} points, expected at least {len(free)}: the free parameters are {', '.join(free)}",
-        )
+        expected = f"expected at least {len(free)}: the free parameters are {', '.join(free)}"
+        note(count < len(free), lambda at, n: f"{n} points, {expected}")
         same = torch.ones_like(count, dtype=torch.bool)
         for column in columns:
             low = torch.where(present, column, torch.inf).amin(dim=-1)
             high = torch.where(present, column, -torch.inf).amax(dim=-1)
             same = same & (low == high)
-        note(same & (count > 1), f"all {{count}} points are at one {curve.predictors[0]}")
+        note(same & (count > 1), lambda at, n: f"all {n} points are at one {curve.predictors[0]}")
     if curve.domain is not None:
         inside = DOMAINS[curve.domain](columns[0], 0)
-        note(~inside & present, f"point {{at}} is outside {curve.domain}, where {curve.function_name} is defined")
+        where = f"is outside {curve.domain}, where {curve.function_name} is defined"
+        note(~inside & present, lambda at, n: f"point {at} {where}")
     return reasons

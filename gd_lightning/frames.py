@@ -32,7 +32,7 @@ def to_pandas(result: "FitResult") -> Any:
         return pd.DataFrame(columns, index=_index(pd, result))
     columns = {"value": list(result.parameters.values())}
     columns["standard_error"] = list(errors.values())
-    intervals = result.intervals(result.level)
+    _, intervals, _ = result.shown_intervals
     columns["low"] = [low for low, _ in intervals.values()]
     columns["high"] = [high for _, high in intervals.values()]
     columns["start"] = list(result.initial_parameters.values())

@@ -231,7 +231,7 @@ class Many:
                 r, jac = expected.linearize(expected.theta)
             if self.curve.pointwise is False:
                 return False
-            problem = SeriesPlanes.of(self.tools, some, params)
+            problem = SeriesPlanes.of(self.tools, some, params, self.curve.demands)
             found, slopes = self.tools.linearize(problem.planes, params[:, self.curve.demands.free].mT)
             both = [(found.mT.double().cpu().numpy(), r)]
             both += [(one.mT.double().cpu().numpy(), jac[..., i]) for i, one in enumerate(slopes)]
@@ -295,7 +295,7 @@ class Many:
     def _solved(self, points: Points, start: Tensor) -> Quick:
         """What the normal equations tell of some series; nothing but these tensors is touched."""
         curve, free = self.curve, self.curve.demands.free
-        problem = SeriesPlanes.of(self.tools, points, start)
+        problem = SeriesPlanes.of(self.tools, points, start, curve.demands)
         found = solve_rows(
             problem, start[:, free].mT.contiguous(), steps=min(self.steps, STEPS), parts=self.tools.parts
         )

@@ -6,7 +6,6 @@ and GPUs do for many series at once, however short these are.
 
 import copy
 import types
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,9 +13,10 @@ import torch
 from torch import Tensor
 
 from gd_lightning.batch import FEW, Known, Normal, Parts, keep_step, normal_equations, plan_step
-from gd_lightning.compiled import vectors
+from gd_lightning.compiled import in_one_line, vectors
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss, mae, mse, weights
+from gd_lightning.parameters import Parameters
 from gd_lightning.points import Points, lent
 from gd_lightning.residuals import MOST_WEIGHT
 
@@ -87,10 +87,10 @@ class Tools:
         self.parts: Parts | None = None
         self._look: Callable[[Planes, Tensor], Normal] = self.look
         if compiled:
-            self._look = _compiled(self.look, FUSED)
+            self._look = _compiled(self.look, curve.function_name, FUSED)
             # between bounds a step is several, of which nearly all rows need but one: as it stands, it sees that
             if not any(demand.bounded for demand in curve.demands.all):
-                self.parts = (_compiled(plan_step), _compiled(keep_step))
+                self.parts = (_compiled(plan_step, curve.function_name), _compiled(keep_step, curve.function_name))
 
     @classmethod
     def of(cls, curve: Curve, loss_function: Loss, compiled: bool) -> "Tools":
@@ -174,11 +174,17 @@ class SeriesPlanes:
         self.known = known
 
     @classmethod
-    def of(cls, tools: Tools, points: Points, params: Tensor) -> "SeriesPlanes":
-        """The problem of points `(S, T)`; parameters `(S, P)` give those that are fixed."""
+    def of(cls, tools: Tools, points: Points, params: Tensor, demands: Parameters) -> "SeriesPlanes":
+        """The problem of points `(S, T)`.
+
+        Args:
+            tools: what computes with them, perhaps kept from a curve between other bounds.
+            points: the points.
+            params: `(S, P)`, of which the fixed ones are used.
+            demands: what gives the bounds.
+        """
         planes = Planes.of(points, params)
         rows = points.targets if planes.weight is None else (planes.targets * planes.weight).mT
-        demands = tools.curve.demands
         bounds = torch.tensor(demands.bounds(params.dtype), dtype=params.dtype, device=params.device).mT.unsqueeze(-1)
         ends = tuple(bounds) if torch.isfinite(bounds).any() else ()
         return cls(tools, planes, Known(torch.linalg.vector_norm(rows, dim=-1), points.present.sum(dim=-1), *ends))
@@ -190,17 +196,26 @@ class SeriesPlanes:
         return SeriesPlanes(self.tools, self.planes.select(rows), self.known.select(rows))
 
 
-def _compiled(function: Code, options: dict[str, Any] | None = None) -> Code:
-    """The function compiled for any number of series, with a cache of its own: torch keeps few for one code object."""
+def _compiled(function: Code, name: str, options: dict[str, Any] | None = None) -> Code:
+    """The function compiled for any number of series, with a cache of its own: torch keeps few for one code object.
+
+    Args:
+        function: what computes with planes.
+        name: of the curve's function, for what cannot be compiled.
+        options: of torch's inductor.
+
+    Raises:
+        InputError: here or at the first call, where it cannot be compiled.
+    """
     plain = function.__func__ if isinstance(function, types.MethodType) else function
     code = plain.__code__.replace()
     own = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     bound = types.MethodType(own, function.__self__) if isinstance(function, types.MethodType) else own
-    made = torch.compile(bound, dynamic=True, fullgraph=True, options=vectors() | (options or {}))
+    with in_one_line(name):
+        made = torch.compile(bound, dynamic=True, fullgraph=True, options=vectors() | (options or {}))
 
     def run(*args: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's compiler imports parts of torch that warn of their end
+        with in_one_line(name):
             return made(*args)
 
     return run  # type: ignore[return-value]

@@ -199,7 +199,7 @@ def weighed(points: Points, weights: Any) -> Points:
     """The same points, whose squared residuals are multiplied with weights: sigma = weights**(-1/2).
 
     Raises:
-        InputError: there is a sigma, too, or a weight is below 0.
+        InputError: there is a sigma, too, or a weight is below 0, not finite, or too small or large for the precision.
     """
     if weights is None:
         return points
@@ -208,7 +208,17 @@ def weighed(points: Points, weights: Any) -> Points:
     values = _for_each("weights", as_numbers("weights", weights, torch.float64, points.targets.device), points)
     if (values < 0).any():
         raise InputError(f"weights: the least is {values[values < 0].min().item():g}, expected none below 0")
-    return points._replace(sigma=(values**-0.5).to(points.targets))
+    if not torch.isfinite(values).all():
+        raise InputError("weights: one is inf or nan, expected finite numbers; 0 leaves a point out")
+    sigma = (values**-0.5).to(points.targets)
+    beyond = torch.isinf(sigma) & (values > 0) | (sigma == 0)
+    if beyond.any():
+        precision = str(sigma.dtype).removeprefix("torch.")
+        raise InputError(
+            f"weights: {values[beyond][0].item():g} is beyond what {precision} can hold as 1/sigma**2; if only their "
+            "relative magnitudes matter, multiply all of them"
+        )
+    return points._replace(sigma=sigma)
 
 
 def masked(points: Points, mask: Any = None) -> Points:

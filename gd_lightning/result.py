@@ -302,7 +302,7 @@ class FitResult:
         return {name: (low[name], high[name]) for name in low}
 
     @cached_property
-    def _shown_intervals(self) -> tuple[str, dict[str, tuple[Any, Any]], list[str]]:
+    def shown_intervals(self) -> tuple[str, dict[str, tuple[Any, Any]], list[str]]:
         """The kind of the intervals that are reported, the intervals, and what casts doubt on them."""
         if self.interval_kind != "t" and np.all(self.arrived):
             try:
@@ -505,7 +505,7 @@ class FitResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `result.json`."""
-        kind, intervals, doubts = self._shown_intervals
+        kind, intervals, doubts = self.shown_intervals
         return {
             "schema": SCHEMA,
             "function": self.function,

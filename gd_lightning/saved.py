@@ -72,6 +72,8 @@ def _state(result: "FitResult") -> dict[str, Any]:
         "steps": result.steps,
         "status": result.status,
         "message": result.message,
+        "messages": result.messages,
+        "steps_each": result.steps_each,
         "seed": result.seed,
         "loss": result.loss,
         "start": result.start,
@@ -313,7 +315,9 @@ def _read_1(file: _Reader, function: Function | None) -> "FitResult":
         absolute_sigma=file.get("absolute_sigma", bool, "true or false"),
         interval_kind=file.text("interval_kind"),
         level=check_level(file.number("level", file.content.get("level"))),
-        source=str(file.content.get("source") or ""),  # which the first files of this schema lack
+        source=str(file.content.get("source") or ""),  # which the first files of this schema lack, as the next two
+        messages=_messages(file, points.batch),
+        steps_each=_steps_each(file, points.batch),
     )
 
 
@@ -359,6 +363,27 @@ def _status(file: _Reader, batch: tuple[int, ...]) -> Any:
     if status.shape != batch or status.dtype.kind != "U":
         raise file.wrong("status", "a status for each series" if batch else "a status")
     return status if batch else found
+
+
+def _messages(file: _Reader, batch: tuple[int, ...]) -> Any:
+    """A sentence for each of several series; of one there is none."""
+    found = file.content.get("messages")
+    if found is None:
+        return None
+    texts = np.array(found, dtype=object)
+    if texts.shape != batch or not all(isinstance(one, str) for one in texts.flat):
+        raise file.wrong("messages", "a text for each series, or null")
+    return texts
+
+
+def _steps_each(file: _Reader, batch: tuple[int, ...]) -> Any:
+    found = file.content.get("steps_each")
+    if found is None:
+        return None
+    steps = file.tensor("steps_each", found, torch.int64)
+    if steps.shape != batch:
+        raise file.wrong("steps_each", "a number of steps for each series, or null")
+    return steps
 
 
 def _series(file: _Reader, batch: tuple[int, ...]) -> tuple[str, ...]:

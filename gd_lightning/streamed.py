@@ -354,6 +354,11 @@ def look_through(files: Sequence[PointRows], seed: int) -> Look:
     n = sum(sum(group.parts) for group in groups)
     if n == 0:
         raise InputError(f"{files[0].file}: none of {rows} data rows has a value in every column, expected some")
+    if taken == 0:
+        raise InputError(
+            f"{files[0].file}: of {rows} data rows only {n} have a value in every column, and none of them is among "
+            f"the {SAMPLE} that are drawn for a first look; leave the other rows out of the file"
+        )
     weight, weighted, log_sigma, square = sums.tolist()
     return Look(
         rows,

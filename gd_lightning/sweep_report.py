@@ -139,10 +139,12 @@ def _suggestion(found: SweepResult) -> str | None:
     if best is None:
         return None
     lr = found.lrs[best]
+    curve = found.curve
+    start = {curve.names[i]: found.initial_parameters[best][curve.names[i]] for i in curve.demands.free}
     chosen = {
         "lrs": f"--model.lr {lr}",
         "rules": f"--model.optimizer {found.rules[best]} --model.lr {'null' if lr is None else lr}",
-        "starts": f"--model.init '{json.dumps(found.initial_parameters[best])}'",
+        "starts": f"--model.init '{json.dumps(start)}'",
     }[found.kind]
     return f"{chosen} --trainer.max_steps {found.steps}"
 

@@ -48,6 +48,7 @@ class Columns:
     Attributes:
         numbers: each column, float64, shape `(N,)`, all finite; of those with gaps nan where a value is lacking.
         labels: what to write on an axis: the column's name, for dates `"date (days since 1958-03-29)"`.
+        origins: of each column of dates the one that they are counted from.
         group: the position of each row's text in `group_names`, int64, shape `(N,)`; None without a group column.
         group_names: the texts of the group column in the order of their first appearance.
         rows: data rows in the table.
@@ -56,6 +57,7 @@ class Columns:
 
     numbers: dict[str, Tensor]
     labels: dict[str, str]
+    origins: dict[str, str]
     group: Tensor | None
     group_names: list[str]
     rows: int
@@ -116,8 +118,9 @@ def read_columns(
     encoded = None if group is None else table.column(len(there)).combine_chunks()
     return Columns(
         numbers=dict.fromkeys(names, absent)
-        | {name: numbers for name, (numbers, _) in zip(there, measured, strict=True)},
-        labels={name: name + unit for name, (_, unit) in zip(there, measured, strict=True)},
+        | {name: numbers for name, (numbers, _, _) in zip(there, measured, strict=True)},
+        labels={name: name + unit for name, (_, unit, _) in zip(there, measured, strict=True)},
+        origins={name: since for name, (_, _, since) in zip(there, measured, strict=True) if since is not None},
         group=None if encoded is None else torch.tensor(encoded.indices.to_numpy()).long(),
         group_names=[] if encoded is None else encoded.dictionary.to_pylist(),
         rows=rows,

@@ -54,6 +54,10 @@ CASES = {
         ["fit", "--model.optimizer=Adam", "--model.optimizer.eps=-1"],
         ["optimizer: eps is -1.0", "above 0"],
     ),
+    "misspelt scheduler": (
+        ["fit", "--model.scheduler=StepLRR"],
+        ["model.scheduler", "'StepLRR'", "did you mean 'StepLR'?"],
+    ),
     "misspelt callback": (["fit", "--trainer.callbacks=EarlyStoping"], ["'EarlyStoping'", "'EarlyStopping'?"]),
     "misspelt command": (["fti"], ["unknown command 'fti'", "did you mean 'fit'?"]),
     "no command": ([], ["no command given", "fit, predict"]),

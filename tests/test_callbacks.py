@@ -3,15 +3,16 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from gd_lightning import CurveFit, InputError, NoisySeries, PredictionPlots
-from gd_lightning.callbacks import LastCheckpoint, RunReport, curve_fit
+from gd_lightning import CurveFit, InputError, NoisySeries, PredictionPlots, fit
+from gd_lightning.callbacks import LastCheckpoint, LearningRateGuide, RunReport, curve_fit
+from gd_lightning.conditioning import curvatures
 from gd_lightning.milestones import is_round
 
 
-def train(folder, callbacks, **limits):
+def train(folder, callbacks, module=None, **limits):
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    module = CurveFit()
+    module = CurveFit() if module is None else module
     trainer = Trainer(
         accelerator="cpu",
         logger=TensorBoardLogger(folder, name="lightning_logs", default_hp_metric=False),
@@ -55,6 +56,24 @@ def test_the_film_strip_keeps_the_parameters_of_its_steps(tmp_path, article):
     figure = plots._film_strip(module)
     titles = [axes.get_title() for axes in figure.axes]
     assert titles == ["before training\nRMSE 74.96", "after 3 steps\nRMSE 19.01", "after 10 steps\nRMSE 18.04"]
+
+
+@pytest.mark.parametrize(("steps_per_epoch", "looks"), [(1, [0, 10, 20, 50]), (30, [0, 30, 60])])
+def test_the_curvature_that_is_logged_is_that_of_its_step(tmp_path, steps_per_epoch, looks):
+    given = {"function": "a*exp(-t/tau)", "init": {"a": 60.0, "tau": 9.0}, "lr": "auto"}
+    module = CurveFit(**given, steps_per_epoch=steps_per_epoch)
+    trainer, module = train(tmp_path, [LearningRateGuide()], module, max_epochs=60 // steps_per_epoch)
+    events = EventAccumulator(str(tmp_path / "lightning_logs" / "version_0"))
+    events.Reload()
+    told = events.Scalars("guidance/condition_number")
+    assert [one.step for one in told] == looks
+    data = trainer.datamodule
+    for one in told:
+        so_far = fit(t=data.t, y=data.targets, steps=max(one.step, 1), **given)
+        params = so_far.path[-1 if one.step else 0][1]
+        with so_far.curve.at(params):
+            expected = curvatures(so_far.curve, so_far.points)
+        assert one.value == pytest.approx((expected[0] / expected[-1]).item(), rel=1e-3)
 
 
 def test_six_panels_like_the_article(tmp_path):

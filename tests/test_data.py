@@ -159,8 +159,14 @@ def test_dates_become_time_in_a_unit(tmp_path):
     data = rows(tmp_path, table)
     assert data.t.tolist() == [29, 0]
     assert data.labels == ("x (days since 2020-02-01)", "y")
+    assert data.time_origin == "2020-02-01"
     data = rows(tmp_path, table, time_unit="hours", time_origin="2020-02-29")
     assert data.t.tolist() == [24, -28 * 24]
+
+
+def test_a_column_that_only_sounds_like_a_date_has_no_origin(tmp_path):
+    data = rows(tmp_path, "days since start,y\n3,1\n4,2\n", t="days since start")
+    assert (data.t.tolist(), data.time_origin) == ([3, 4], None)
 
 
 def test_the_target_may_be_a_formula_on_columns(tmp_path):

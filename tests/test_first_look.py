@@ -206,6 +206,13 @@ class TestPredict:
         assert done.code == 2
         assert "'z' was not fitted; expected the series a, b, c" in done.err
 
+    def test_one_series_and_then_names(self, tmp_path):
+        (tmp_path / "one.csv").write_text("who,x,y\na,1,2\na,2,3\na,3,5\n")
+        self.fit(tmp_path, "--data.t=x", "--model.function=linear")
+        done = forked("predict", "--ckpt_path=last", "--data.series=who", cwd=tmp_path)
+        assert done.code == 2
+        assert done.err.endswith("data.series: given, and one series was fitted, without a name; leave it out\n")
+
     def test_later_dates_count_from_the_same_origin(self, tmp_path):
         for name, month, first in (("one.csv", 1, 0), ("other.csv", 2, 31)):
             lines = [f"2020-0{month}-{day:02},{2 * (first + day - 1) + 1}" for day in range(1, 29)]

@@ -1,5 +1,5 @@
 import sys
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,15 @@ def test_a_row_for_each_parameter():
     np.testing.assert_allclose(frame["value"], [2, 1], rtol=1e-12)
     assert frame["start"].tolist() == [0.5, 0.25]
     assert frame.loc["a", "value"] == pytest.approx(2)
+
+
+def test_the_intervals_are_of_the_kind_that_is_reported():
+    t = np.arange(12.0)
+    y = 3 * np.exp(-t / 4) + np.random.default_rng(2).normal(0, 0.3, 12)
+    result = replace(fit("a*exp(-t/tau)", t, y), interval_kind="profile")
+    frame, expected = result.to_pandas(), result.profile().intervals
+    assert [tuple(row) for row in frame[["low", "high"]].to_numpy()] == list(expected.values())
+    assert tuple(frame.loc["tau", ["low", "high"]]) != result.intervals()["tau"]
 
 
 def test_a_row_for_each_series():

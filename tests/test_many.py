@@ -337,7 +337,7 @@ def test_planes_hold_what_residuals_do(loss):
     points, loss_function = points_of(t, y, sigma), make_loss(loss)
     expected = Residuals(curve, points, loss_function)
     r, jac = expected.linearize(expected.theta)
-    problem = SeriesPlanes.of(Tools(curve, loss_function), points, curve.params.detach())
+    problem = SeriesPlanes.of(Tools(curve, loss_function), points, curve.params.detach(), curve.demands)
     theta = torch.from_numpy(expected.theta.T.copy())
     mine, slopes = problem.tools.linearize(problem.planes, theta)
     np.testing.assert_allclose(mine.mT, r, rtol=1e-12, atol=1e-12)
@@ -432,6 +432,22 @@ def test_what_is_compiled_is_kept_under_the_width_of_its_vectors(monkeypatch, ca
     Tools(Curve("linear"), compiled=True)
     width = 0 if capability == "default" else pick_vec_isa().bit_width()
     assert [given["cpp.simdlen"] for given in options] == [width] * 3
+
+
+def test_what_is_kept_of_a_compiled_curve_is_not_its_bounds(monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda function, **given: function)
+    t = np.arange(8.0)
+    y = 3.0 * t + np.random.default_rng(4).normal(0, 0.1, (60, 8))
+    for high in (2.0, 2.5):
+        held = fit("linear", t, y, parameters={"a": {"max": high}}, compile=True)
+        assert (held.parameters["a"] == high).all()
+        assert f"held by its upper bound {high:g}" in held.messages[0]
+
+
+def test_names_of_predictors_with_braces_stand_in_the_reasons_as_they_are():
+    x = np.array([[0.0, 1.0, np.nan], [0.0, 1.0, 2.0]])
+    found = fit("a*`{x}` + b", {"{x}": x}, np.ones_like(x))
+    assert found.messages[0] == "{x} at point 3 is not a finite number"
 
 
 @pytest.mark.gpu

@@ -84,6 +84,26 @@ def test_the_points_are_copies():
     assert torch.equal(points.sigma, torch.tensor(Y))
 
 
+@pytest.mark.parametrize(
+    ("weights", "dtype", "said"),
+    [
+        ([1.0, math.inf, 1.0], None, "weights: one is inf or nan, expected finite numbers; 0 leaves a point out"),
+        ([1.0, math.nan, 1.0], None, "weights: one is inf or nan"),
+        ([1.0, 1e-80, 1.0], torch.float32, "weights: 1e-80 is beyond what float32 can hold as 1/sigma"),
+        ([1.0, -1.0, 1.0], None, "weights: the least is -1"),
+    ],
+    ids=["inf", "nan", "tiny", "negative"],
+)
+def test_weights_are_refused_by_their_own_name(weights, dtype, said):
+    with pytest.raises(InputError, match=f"^{said}"):
+        fit("linear", T, Y, weights=weights, lr=1e-3, dtype=dtype)
+
+
+def test_weights_may_be_absolute():
+    known = fit("linear", T, [1.0, 3.0, 4.0], weights=[4.0, 4.0, 4.0], absolute_sigma=True)
+    assert known.standard_errors == fit("linear", T, [1.0, 3.0, 4.0], sigma=0.5, absolute_sigma=True).standard_errors
+
+
 COLUMNS = {"x1": T, "x2": Y, "y": [5.0, 6.0, 7.0], "error": [1.0, 2.0, 1.0]}
 
 

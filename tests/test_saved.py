@@ -68,6 +68,7 @@ KINDS = {
     "diverged": lost,
     "no finite loss at all": lambda: fit("linear", T, Y, init={"a": 1e300}, lr=1e-3),
     "half precision": lambda: fit("linear", T, Y, lr=1e-3, steps=5, dtype=torch.bfloat16),
+    "very many series, one of them unusable": lambda: fit("linear", T, torch.stack([Y] * 59 + [Y * math.nan])),
     "a degree": lambda: fit("polynomial(6)", T, Y),
 }
 
@@ -92,6 +93,8 @@ def assert_same(one, other):
             assert_bits(mine.targets, its.targets, "targets")
             assert_bits(mine.sigma, its.sigma, "sigma")
     t = dict.fromkeys(one.curve.predictors, torch.linspace(-1, 7, 15))
+    assert np.array_equal(one.messages, other.messages)
+    assert_bits(one.steps_each, other.steps_each, "steps_each")
     assert_bits(one.predict(t), other.predict(t), "predict")
     assert one.curve.params.requires_grad == other.curve.params.requires_grad
 

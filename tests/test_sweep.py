@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop
 from gd_lightning.points import Points
 from gd_lightning.starts import is_linear
-from gd_lightning.sweep import sweep
+from gd_lightning.sweep import side_by_side, sweep
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report
 from tests.conftest import ROOT, forked, gd_lightning
 
@@ -318,6 +319,10 @@ def test_what_is_suggested_was_seen(article):
     t = (article.t - article.t.mean()) / article.t.std()
     quick = sweep("quadratic", t, article.y, lrs=[0.01, 0.3], steps=400)
     assert sweep_report(quick).renderables[-1] == "Try, with gd-lightning fit: --model.lr 0.3 --trainer.max_steps 400"
+    curve = Curve("a*t + b + c", {"b": {"expr": "a/2"}, "c": {"fixed": 0.1}})
+    starts = side_by_side(curve, Points(t, article.y), torch.Generator(), starts=3, start="random", lr=0.3, steps=400)
+    [start] = re.findall(r"--model.init '(.*)' --trainer", sweep_report(starts).renderables[-1])
+    assert list(json.loads(start)) == ["a"]
 
 
 @pytest.fixture(scope="module")
