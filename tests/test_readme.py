@@ -116,3 +116,10 @@ def test_the_names_in_the_table_are_in_the_files():
     assert len(named) >= 6
     for name, path in named:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text()), (name, path)
+
+
+def test_the_tree_of_folders_is_true():
+    told = set(re.findall(r"^    (\w+)/  ", README, re.MULTILINE))
+    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.splitlines()
+    assert not kept or told == {path.partition("/")[0] for path in kept if "/" in path and path[0] != "."}
+    assert told == {name for name in told if (ROOT / name).is_dir()}
