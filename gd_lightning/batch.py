@@ -9,11 +9,10 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from gd_lightning.convergence import Bools
-from gd_lightning.residuals import SMALL, Array, Residuals
+from gd_lightning.arrays import Array, Bools, Ints
+from gd_lightning.residuals import SMALL, Residuals
 
 __all__ = [
     "Arrived",
@@ -76,7 +75,7 @@ class Solved(NamedTuple):
     theta: Array
     total: Array
     converged: Bools
-    steps: NDArray[np.int64]
+    steps: Ints
 
 
 class Arrived(NamedTuple):

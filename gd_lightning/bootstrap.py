@@ -1,6 +1,7 @@
 """The bootstrap: how the parameters scatter when the data are drawn again, all refits of which are one batch."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array, Bools
 from gd_lightning.batch import solve
-from gd_lightning.convergence import Bools
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.fitting import check_seed, whole_number
+from gd_lightning.fitting import check_absolute, check_seed, whole_number
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
 from gd_lightning.uncertainty import LEVEL, UNDETERMINED, check_level, uncertainty
 
 __all__ = ["KINDS", "Bootstrap", "bootstrap"]
@@ -40,6 +41,9 @@ class Bootstrap:
         samples: the refitted parameters, `(draws, *batch, P)`; nan where a refit did not arrive.
         failed: how many refits did not arrive: a number, or a tensor `(*batch)`.
         undetermined: which parameters the data leave open, `(*batch, P)`: no draw moves them, and they may be anything.
+        curve: the fitted curve.
+        points: what it was fitted to.
+        loss_function: what was descended.
     """
 
     names: tuple[str, ...]
@@ -133,10 +137,14 @@ class Bootstrap:
     @cached_property
     def _left_out(self) -> Tensor:
         """Parameters refitted without one point, `(T, *batch, P)`; nan where there is no such point."""
-        length = self.points.targets.shape[-1]
-        weights = (1 - torch.eye(length, dtype=torch.float64)).reshape(length, *[1] * len(self.points.batch), length)
-        left = weighted(self.points, weights.expand(length, *self.points.targets.shape))
-        params, converged = refits(self.curve, left, self.loss_function, self.estimate)
+        length, batch = self.points.targets.shape[-1], self.points.batch
+        found = []
+        for first, count in _chunks(length, self.points):
+            weights = torch.ones(count, length, dtype=torch.float64)
+            weights[torch.arange(count), first + torch.arange(count)] = 0.0
+            weights = weights.reshape(count, *[1] * len(batch), length).expand(count, *batch, length)
+            found.append(refits(self.curve, weighted(self.points, weights), self.loss_function, self.estimate))
+        params, converged = (torch.cat(parts) for parts in zip(*found, strict=True))
         absent = ~self.points.present.movedim(-1, 0).cpu()
         return torch.where((converged & ~absent).unsqueeze(-1), params, torch.nan)
 
@@ -184,8 +192,7 @@ def bootstrap(
     draws, seed = whole_number("draws", draws, least=2), check_seed(seed)
     problem = Residuals(curve, points, loss_function)
     points, free = problem.points, len(problem.free)
-    if absolute_sigma and points.sigma is None:
-        raise InputError("absolute_sigma: there is no sigma; give the standard deviations of y, or leave it out")
+    check_absolute(absolute_sigma, points.sigma is not None)
     known = kind == "parametric" and absolute_sigma
     if not known and (problem.points_each <= free).any():
         fewest = int(problem.points_each.min())
@@ -195,11 +202,11 @@ def bootstrap(
         )
     fitted = solve(problem, problem.theta)
     estimate = curve.demands.project(problem.params(fitted.theta)).cpu()
-    scatter = _Scatter(problem, fitted.theta, np.random.default_rng(seed))
-    each = max(AT_ONCE // points.targets.numel(), 1)
+    scatter = _Scatter(problem, fitted.theta, np.random.default_rng(seed), known)
+    draw = {"residuals": scatter.residuals, "cases": scatter.cases, "parametric": scatter.parametric}[kind]
     samples, converged = [], []
-    for begin in range(0, draws, each):
-        drawn, sound = getattr(scatter, kind)(min(each, draws - begin), known)
+    for _, count in _chunks(draws, points):
+        drawn, sound = draw(count)
         found, arrived = refits(curve, drawn, loss_function, estimate)
         samples.append(found)
         converged.append(arrived & torch.from_numpy(sound).reshape(arrived.shape))
@@ -216,6 +223,13 @@ def bootstrap(
         points=points,
         loss_function=loss_function,
     )
+
+
+def _chunks(count: int, points: Points) -> Iterator[tuple[int, int]]:
+    """The first of some refits, and how many are done at once from there, until so many are done."""
+    each = max(AT_ONCE // points.targets.numel(), 1)
+    for first in range(0, count, each):
+        yield first, min(each, count - first)
 
 
 def refits(curve: Curve, drawn: Points, loss_function: Loss, start: Tensor) -> tuple[Tensor, Tensor]:
@@ -256,10 +270,11 @@ class _Scatter:
         problem: the residuals of S series.
         theta: their minimum, `(S, F)`.
         rng: where the draws come from.
+        known: whether sigma is the size of the noise, which the residuals otherwise tell.
     """
 
-    def __init__(self, problem: Residuals, theta: Array, rng: np.random.Generator) -> None:
-        self.points, self.rng = problem.points, rng
+    def __init__(self, problem: Residuals, theta: Array, rng: np.random.Generator, known: bool) -> None:
+        self.points, self.rng, self.known = problem.points, rng, known
         self.count = problem.points_each
         self.free = theta.shape[-1]
         length = self.points.targets.shape[-1]
@@ -286,21 +301,21 @@ class _Scatter:
         drawn = Points(columns if isinstance(self.points.t, tuple) else columns[0], targets, sigma)
         return drawn, np.ones(noise.shape[:-1], dtype=bool)
 
-    def residuals(self, draws: int, known: bool) -> tuple[Points, Bools]:
+    def residuals(self, draws: int) -> tuple[Points, Bools]:
         """Residuals drawn with replacement."""
         mean = self.r.sum(axis=-1, keepdims=True) / self.count[:, None]
         larger = np.sqrt(self.count / (self.count - self.free))
         noise = (mean - self.r) * larger[:, None]
         return self._about(np.take_along_axis(noise[None], self._places(draws), axis=-1))
 
-    def parametric(self, draws: int, known: bool) -> tuple[Points, Bools]:
+    def parametric(self, draws: int) -> tuple[Points, Bools]:
         """Normal noise."""
         noise = self.rng.standard_normal((draws, *self.r.shape))
-        if not known:
+        if not self.known:
             noise *= np.sqrt(np.square(self.r).sum(axis=-1) / (self.count - self.free))[:, None]
         return self._about(noise)
 
-    def cases(self, draws: int, known: bool) -> tuple[Points, Bools]:
+    def cases(self, draws: int) -> tuple[Points, Bools]:
         """The points themselves, by how often each is drawn."""
         places = self._places(draws)
         series, length = self.r.shape

@@ -31,6 +31,7 @@ from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
 from gd_lightning.uncertainty import Uncertainty
+from gd_lightning.words import plural
 
 __all__ = ["LastCheckpoint", "LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
@@ -149,7 +150,7 @@ class PredictionPlots(Callback):
         result = module.result()
         best = result.summary.best_params
         names = None if isinstance(self.landscape, bool) else self.landscape
-        title = f"after {result.steps} step{'s' * (result.steps != 1)} of {way(result)}{of_sample(module)}"
+        title = f"after {plural(result.steps, 'step')} of {way(result)}{of_sample(module)}"
         points, loss_function = module.points(), module.loss_function
         start, end = result.path[0][1], result.path[-1][1]
         moved = bool(((start - end).abs() > SEEN * end.abs()).any())
@@ -190,7 +191,7 @@ class PredictionPlots(Callback):
     def _film_strip(self, module: CurveFit) -> Figure:
         frames = []
         for step, values in sorted(self.frames.items()):
-            after = "before training" if step == 0 else f"after {step} step{'s' * (step > 1)}"
+            after = "before training" if step == 0 else f"after {plural(step, 'step')}"
             frames.append((after, module.curve.params.new_tensor(values)))
         title = f"{module.curve.equation}, {way(module.result())}{of_sample(module)}"
         return strip(module.curve, module.points(), frames, title=title, **self._drawn(module))

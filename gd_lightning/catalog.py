@@ -16,6 +16,10 @@ usage: gd-lightning functions [NAME]
 Lists the families of functions, or shows one of them in full. NAME may also be a formula, such as
 "a*exp(-t/tau) + c", or an import path, such as my_curves.damped: it is shown as it is understood."""
 
+NOTE = """\
+(a function that is linear in its parameters starts at random, unless with --model.start data, or where a table is
+fitted without start and lr)"""
+
 
 def description(documentation: str) -> str:
     """The sentence of a docstring that says what the function is: the first after its equation."""
@@ -44,7 +48,7 @@ def told(family: Family) -> str:
     lines = [f"{family.name}: {family.equation}", "", f"parameters: {', '.join(family.parameters)}"]
     lines += [f"defined for {family.domain}"] if family.domain else []
     where = "from a guess from the data" if family.guesses else "from the best of many random starts"
-    lines += [f"it starts {where}, or at random with --model.start random", ""]
+    lines += [f"it starts {where}, or at random with --model.start random", NOTE, ""]
     return "\n".join([*lines, family.documentation]).strip()
 
 

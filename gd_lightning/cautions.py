@@ -4,23 +4,21 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gd_lightning.arrays import Array, Bools
 from gd_lightning.convergence import AT_BOUND as ENDED_AT_BOUND
 from gd_lightning.convergence import CONVERGED, DIVERGED, SINGULAR
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.residual_checks import ROUNDING, more_than_chance
 from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
+from gd_lightning.words import naming
 
 if TYPE_CHECKING:
     from gd_lightning.result import FitResult
 
-__all__ = ["ARRIVED", "cautions"]
+__all__ = ["ARRIVED", "beyond_sigma", "cautions"]
 
 ARRIVED = (CONVERGED, ENDED_AT_BOUND, SINGULAR)
-SHOWN = 5  # series that a sentence names
-
-Bools = NDArray[np.bool_]
 
 
 def cautions(result: "FitResult") -> list[str]:
@@ -61,12 +59,7 @@ def cautions(result: "FitResult") -> list[str]:
             "the curve meets every point to rounding, which the errors tell of then, and not of noise",
         )
     elif arrived.any():
-        from scipy.special import chdtrc
-
-        chi2 = np.asarray(result.goodness.chi2).reshape(-1)
-        more = np.where(arrived & (dof > 0), chdtrc(np.maximum(dof, 1), chi2), np.nan)
-        ratio = chi2 / np.maximum(dof, 1)
-        larger, smaller = more_than_chance(2 * more), more_than_chance(2 * (1 - more))
+        larger, smaller, ratio = beyond_sigma(result)
         found.add(
             larger,
             f"the reduced chi-square is {ratio[larger].max(initial=0):.3g}: residuals are larger than sigma says; it "
@@ -84,6 +77,20 @@ def cautions(result: "FitResult") -> list[str]:
     )
     lines = found.lines
     return lines + result.residual_checks.sentences(result.series) if arrived.all() else lines
+
+
+def beyond_sigma(result: "FitResult") -> tuple[Bools, Bools, Array]:
+    """Whose residuals are larger, and whose smaller, than an absolute sigma says, and chi2 / dof, each `(S,)`.
+
+    Args:
+        result: of a fit with an absolute sigma.
+    """
+    from scipy.special import chdtrc
+
+    arrived, dof = np.asarray(result.arrived).reshape(-1), result.uncertainty.dof.reshape(-1)
+    chi2 = np.asarray(result.goodness.chi2).reshape(-1)
+    more = np.where(arrived & (dof > 0), chdtrc(np.maximum(dof, 1), chi2), np.nan)
+    return more_than_chance(2 * more), more_than_chance(2 * (1 - more)), chi2 / np.maximum(dof, 1)
 
 
 def _meets_all(result: "FitResult") -> Bools:
@@ -105,7 +112,5 @@ class _Lines:
         if not len(rows):
             return
         if self.count > 1:
-            shown = ", ".join(self.names[i] if self.names else str(i + 1) for i in rows[:SHOWN])
-            more = ", ..." if len(rows) > SHOWN else ""
-            sentence = f"in {len(rows)} of {self.count} series ({shown}{more}) {sentence}"
+            sentence = f"{naming(rows, self.count, self.names)} {sentence}"
         self.lines.append(f"{sentence[0].upper()}{sentence[1:]}.")

@@ -42,12 +42,12 @@ from gd_lightning.cautions import ARRIVED
 from gd_lightning.comparison import BY, DRAWN, FOLDS, compare
 from gd_lightning.comparison_report import comparison_report
 from gd_lightning.comparison_report import write_run as write_comparison
-from gd_lightning.data import ARTICLE_SEED, Series, check_seed, columns_of
+from gd_lightning.data import ARTICLE_SEED, SEED_BITS, Series, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
-from gd_lightning.fitting import check_absolute, check_function, check_points
+from gd_lightning.fitting import check_absolute, check_function, check_points, check_seed
 from gd_lightning.landscape import check_axes
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
@@ -397,7 +397,7 @@ class CommandLine(LightningCLI):
             raise InputError(f"trainer.precision: given {trainer.precision!r}, expected '32-true' or '64-true'")
 
     def _settle_seed(self, config: Any) -> None:
-        check_seed("seed_everything", config.seed_everything)
+        check_seed(config.seed_everything, "seed_everything", SEED_BITS)
         if config.data.init_args.get("seed", 0) is None:
             config.data.init_args.seed = config.seed_everything
 

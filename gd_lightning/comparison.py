@@ -9,17 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gd_lightning import functions as families
+from gd_lightning.arrays import Array
 from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, comparison_text
 from gd_lightning.convergence import AT_BOUND, CONVERGED, DIVERGED, STEP_LIMIT
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_seed, fit, whole_number
 from gd_lightning.goodness import Goodness, goodness
-from gd_lightning.kept_out import Array, as_good, draw_parts, errors_kept_out, score
+from gd_lightning.kept_out import as_good, draw_parts, errors_kept_out, score
 from gd_lightning.points import Points, as_points, check_numbers
 from gd_lightning.resolve import Function, arguments, equation, function_name, resolve
 from gd_lightning.result import FitResult, plain, versions
@@ -323,7 +325,9 @@ def compare(
     found, baseline = _with_differences(found, baseline, ranked_by, points)
     near: tuple[str, ...] = ()
     if parts and fitted:
+        least = _rounding(points)
         errors_of = {row.function: row.errors for row in found if row.errors is not None}
+        errors_of = {name: np.where(np.abs(errors) > least, errors, 0.0) for name, errors in errors_of.items()}
         near = as_good(errors_of, found[0].function, _weights(points, parts))
     return Comparison(
         found, baseline, ranked_by, by, points, tuple(map(str, labels)), folds if parts else None, seed, near
@@ -331,15 +335,16 @@ def compare(
 
 
 def split_functions(text: str) -> list[str]:
-    """Functions with commas between them; a comma within parentheses belongs to a formula.
+    """Functions with commas between them; a comma within parentheses or backquotes belongs to a formula.
 
     Raises:
         InputError: there is nothing between two commas.
     """
-    parts, depth = [""], 0
+    parts, depth, quoted = [""], 0, False
     for letter in text.strip().removeprefix("[").removesuffix("]"):
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
+        quoted ^= letter == "`"
+        depth += 0 if quoted else (letter == "(") - (letter == ")")
+        if letter == "," and depth == 0 and not quoted:
             parts.append("")
         else:
             parts[-1] += letter
@@ -475,11 +480,11 @@ def _constant(points: Points, absolute_sigma: bool) -> Row:
 def _ranking(row: Row, by: str, points: Points) -> float:
     """What ranks a function that was fitted.
 
-    Of residuals that are rounding, none is better than another: a criterion is that of residuals just as large.
+    Of residuals that are rounding, none is better than another: a measure is that of residuals just as large.
     """
     if by in SCORES:
         assert row.score is not None
-        return row.score
+        return max(row.score, _rounding(points))
     measures = row.goodness
     assert measures is not None
     sigma = torch.ones_like(points.targets) if points.sigma is None else points.sigma
@@ -488,6 +493,11 @@ def _ranking(row: Row, by: str, points: Points) -> float:
         at_rounding = points.targets + sigma * max(least, 1e-150)
         measures = goodness(at_rounding, points, measures.p, False)
     return float(getattr(measures, by))
+
+
+def _rounding(points: Points) -> float:
+    """The RMSE, in units of y, below which points that were kept out are predicted but for rounding."""
+    return EXACT * math.sqrt(float((points.weights * points.targets**2).sum() / points.weights.sum()))
 
 
 def _order(row: Row, by: str, points: Points) -> tuple[Any, ...]:

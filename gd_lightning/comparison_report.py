@@ -1,4 +1,4 @@
-"""What is typed for `gd-lightning compare`, and what it leaves: a table, a picture, a TensorBoard run per function."""
+"""What `gd-lightning compare` shows, and what it leaves: a table, a picture, a TensorBoard run per function."""
 
 import math
 import re

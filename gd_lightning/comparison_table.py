@@ -4,7 +4,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gd_lightning.digits import number, share
 from gd_lightning.report import printable, wrapped
+from gd_lightning.report_formats import code, markdown_table, marked
+from gd_lightning.words import plural
 
 __all__ = [
     "CRITERIA",
@@ -14,7 +17,6 @@ __all__ = [
     "comparison_markdown",
     "comparison_text",
     "decimals",
-    "four_digits",
     "is_comparison",
     "lines_of",
     "rows_of",
@@ -26,6 +28,7 @@ SCORES = {"holdout": "RMSE of points kept out", "cv": "RMSE of points kept out"}
 NEAR = 2.0  # a criterion no further away has about the same support (Burnham and Anderson, 2002, section 2.6)
 SHOWN = ("p", "rmse", "score", "r2", "difference", "weight")
 NO_SUPPORT = 10.0  # a criterion that much higher has none (the same)
+PLACES = 4  # of R2, or more where it is nearer to 1
 NAME = 22  # letters of a function in a table of 80 columns
 
 
@@ -54,12 +57,12 @@ def comparison_markdown(found: Mapping[str, Any]) -> str:
         found: the content of `comparison.json`.
     """
     head, *body = rows_of(found)
-    rows = [head, ["---"] * len(head), *body]
-    table = "\n".join(f"| {' | '.join(f'`{cell}`' if '*' in cell else cell for cell in row)} |" for row in rows)
-    why = [f"- {number} `{name}`" for number, _, name in (line.partition(" ") for line in _spelled(found))]
-    why += [f"- `{row['function']}`: {row['reason']}" for row in found["functions"] if not fitted(row)]
-    blocks = [f"## {len(found['functions'])} functions, {found['data']['points']} points", " ".join(found["sentences"])]
-    return printable("\n\n".join([*blocks, table, *(["\n".join(why)] if why else [])]))
+    table = markdown_table([(name, list(column)) for name, column in zip(head, zip(*body, strict=True), strict=True)])
+    why = [f"- {label} {code(name)}" for label, _, name in (line.partition(" ") for line in _spelled(found))]
+    why += [f"- {code(row['function'])}: {marked(row['reason'])}" for row in found["functions"] if not fitted(row)]
+    heading = f"## {plural(len(found['functions']), 'function')}, {plural(found['data']['points'], 'point')}"
+    blocks = [heading, marked(" ".join(found["sentences"])), table]
+    return printable("\n\n".join([*blocks, *(["\n".join(why)] if why else [])]))
 
 
 def rows_of(found: Mapping[str, Any]) -> list[list[str]]:
@@ -125,11 +128,11 @@ def cells(row: Mapping[str, Any], by: str, name: str) -> list[str]:
     """
     if not fitted(row):
         return [name, *[""] * (len(header(by)) - 2), row["status"]]
-    first = [name, str(row["p"]), four_digits(row.get("rmse"))]
+    first = [name, str(row["p"]), _four_digits(row.get("rmse"))]
     if by in SCORES:
         return [
             *first,
-            four_digits(row.get("score")),
+            _four_digits(row.get("score")),
             _share(row.get("r2")),
             decimals(row.get("aicc"), 1),
             row["status"],
@@ -156,9 +159,9 @@ def _all(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [*found["functions"], found["baseline"]]
 
 
-def four_digits(value: float | None) -> str:
+def _four_digits(value: float | None) -> str:
     """A number of any size; nothing where there is none."""
-    return "" if value is None else f"{value:#.4g}".removesuffix(".")
+    return "" if value is None else number(value, 4)
 
 
 def decimals(value: float | None, places: int) -> str:
@@ -172,4 +175,4 @@ def _share(value: float | None) -> str:
     """R2, which may be far below 0."""
     if value is None or math.isnan(value):
         return ""
-    return f"{value + 0.0:.4f}".replace("-0.0000", "0.0000") if value > -99 else f"{value:.1e}"
+    return share(round(value, 12) + 0.0, PLACES)  # a constant's is 0 but for rounding, and has no sign

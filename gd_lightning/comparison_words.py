@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, decimals, four_digits
+from gd_lightning.cautions import beyond_sigma
+from gd_lightning.comparison_table import CRITERIA, NEAR, NO_SUPPORT, SCORES, decimals
 from gd_lightning.convergence import STEP_LIMIT, STUCK
+from gd_lightning.digits import number
 from gd_lightning.least_squares import jacobian
 from gd_lightning.residual_checks import FAILS
+from gd_lightning.words import listed
 
 if TYPE_CHECKING:
     from gd_lightning.comparison import Comparison, Row
@@ -45,14 +48,14 @@ def _about_the_count(found: "Comparison") -> list[str]:
         )
     elif found.by == "aicc" and (few := [row.function for row in found.fitted if row.aicc == math.inf]):
         lines.append(
-            f"With {n} points AICc is infinite for {_listed(few)}, which stand{'s' * (len(few) == 1)} behind: it "
+            f"With {n} points AICc is infinite for {listed(few)}, which stand{'s' * (len(few) == 1)} behind: it "
             "takes two more points than parameters."
         )
     met = [row.function for row in found.fitted if not row.tells]
     if met and found.by in CRITERIA:
         have, meet = ("has", "meets") if len(met) == 1 else ("have", "meet")
         lines.append(
-            f"{_listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
+            f"{listed(met)} {have} as many parameters as there are points, and {meet} them whatever they are: "
             "that tells nothing."
         )
     return lines
@@ -68,7 +71,7 @@ def _about_the_weights(found: "Comparison") -> list[str]:
 def _about_the_first(found: "Comparison") -> list[str]:
     near = [row.function for row in found.indistinguishable]
     assert found.best is not None
-    others = [row for row in found.fitted if row is not found.best]
+    others = [row for row in found.fitted if row is not found.best and (row.tells or found.by in SCORES)]
     if len(near) > 1:
         why = f"{found.measure} differs by less than {NEAR:g}"
         if found.by in SCORES:
@@ -81,16 +84,14 @@ def _about_the_first(found: "Comparison") -> list[str]:
     if second.difference == math.inf:
         apart = f"the only one whose {found.measure} is finite"
     if found.by in SCORES:
-        apart = (
-            f"{found.measure} {four_digits(found.best.score)}, against {four_digits(second.score)} of {second.function}"
-        )
+        apart = f"{found.measure} {number(found.best.score, 4)}, against {number(second.score, 4)} of {second.function}"
     weight = "" if found.best.weight is None else f"; weight {found.best.weight:.3f}"
     return [f"{found.best.function} describes the data best of them ({apart}{weight})."]
 
 
 def _about_the_same_curve(found: "Comparison") -> list[str]:
     groups = [group for group in found.same if len(group) > 1]
-    return [f"{_listed(group)} draw the same curve: no data of this kind tell them apart." for group in groups]
+    return [f"{listed(group)} draw the same curve: no data of this kind tell them apart." for group in groups]
 
 
 def _about_those_on_their_way(found: "Comparison") -> list[str]:
@@ -162,11 +163,10 @@ def _trends(best: "Row") -> str:
         )
     elif checks.autocorrelation[0] < FAILS and checks.correlation[0] > 0:
         told.append(f"resemble their neighbours (correlation {checks.correlation[0]:.2f})")
-    if best.result.absolute_sigma and best.tells:
-        from scipy.special import chdtrc
-
-        if chdtrc(best.goodness.dof, best.goodness.chi2) < FAILS:
-            told.append(f"are larger than sigma says (reduced chi-square {best.goodness.reduced_chi2:.3g})")
+    if best.result.absolute_sigma:
+        larger, _, ratio = beyond_sigma(best.result)
+        if larger[0]:
+            told.append(f"are larger than sigma says (reduced chi-square {ratio[0]:.3g})")
     return " and ".join(told)
 
 
@@ -194,9 +194,4 @@ def _points_alone(row: "Row") -> int:
 
 def _some(names: Sequence[str]) -> str:
     """Names in a sentence, as long as there are not too many."""
-    return _listed(names) if len(names) <= MANY else f"{names[0]} and {len(names) - 1} others"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """Names in a sentence."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    return listed(names) if len(names) <= MANY else f"{names[0]} and {len(names) - 1} others"

@@ -281,9 +281,7 @@ def guidance(
     )
 
 
-def auto_lr(
-    curve: Curve, points: Points, loss_function: Loss, linear: bool, optimizer: Optimizer | None = None
-) -> float:
+def auto_lr(curve: Curve, points: Points, loss_function: Loss, linear: bool, optimizer: Optimizer) -> float:
     """The learning rate that suits the present parameters.
 
     For the mse of a function that is linear in its parameters it is the best fixed one of the rule: of plain gradient
@@ -296,15 +294,13 @@ def auto_lr(
         points: what it is fitted to.
         loss_function: what is descended.
         linear: whether the function is linear in its free parameters.
-        optimizer: the update rule; plain gradient descent unless given.
+        optimizer: the update rule.
     """
     exact = linear and loss_function is mse
     each = curvatures(curve, points, mse if loss_function is mae else loss_function)
     largest, _, least = _extremes(each.reshape(-1, each.shape[-1]))
     lr = math.nan
-    if largest > 0 and exact and optimizer is None:
-        lr = 2 / (largest + least)
-    elif largest > 0 and exact and optimizer is not None and (growth := growth_of(optimizer)) is not None:
+    if largest > 0 and exact and (growth := growth_of(optimizer)) is not None:
         lr = _best_lr(growth, _limit(growth), largest, least)
     if largest > 0 and not 0 < lr < math.inf:
         lr = 1 / largest

@@ -8,25 +8,29 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gd_lightning.arrays import Array, Bools
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
+from gd_lightning.scalars import is_number
+from gd_lightning.words import listed
 
 __all__ = [
     "AT_BOUND",
     "CONVERGED",
     "DIVERGED",
     "EPS",
+    "OPEN",
     "RANK",
     "SINGULAR",
     "STEP_LIMIT",
     "STOPPED",
     "STUCK",
-    "Bools",
     "Tangent",
     "Tolerance",
     "Verdict",
     "around",
     "judge",
+    "left_open",
     "norm",
     "tangent",
     "verdict",
@@ -40,12 +44,12 @@ STOPPED = "stopped"
 STUCK = "stuck"
 DIVERGED = "diverged"
 
-Bools = NDArray[np.bool_]
 
 EPS = float(np.finfo(np.float64).eps)
 TINY = float(np.finfo(np.float64).tiny)
 UNKNOWN = np.empty((0, 0))
 RANK = 1e-13  # beside the largest, singular values below this are rounding: J's elements err by some hundred EPS
+OPEN = 1e-4  # share of a direction that the data leave open, above which it is more than rounding
 
 
 class Tolerance(NamedTuple):
@@ -76,10 +80,11 @@ class Tolerance(NamedTuple):
         for name, value in (given or {}).items():
             if name not in cls._fields:
                 raise InputError(f"tolerance: given {name!r}; {suggest(name, cls._fields)}")
-            if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < math.inf:
+            if not is_number(value) or not 0 <= float(value) < math.inf:
                 raise InputError(f"tolerance: {name} is {value!r}, expected a number of at least 0")
-        loss = (given or {}).get("loss", 1e-10 if dtype == torch.float64 else 1e-6)
-        return cls(**{"loss": loss, "gradient": loss**0.5, "step": loss / 10, **(given or {})})
+        stated = {name: float(value) for name, value in (given or {}).items()}
+        loss = stated.get("loss", 1e-10 if dtype == torch.float64 else 1e-6)
+        return cls(**{"loss": loss, "gradient": loss**0.5, "step": loss / 10, **stated})
 
 
 class Verdict(NamedTuple):
@@ -140,15 +145,8 @@ class Tangent(NamedTuple):
         return step
 
     def undetermined(self, problem: Residuals) -> Bools:
-        """Which parameters these data leave open, alone or together with others, `(S, F)`.
-
-        Also those that could double without moving a prediction by more than rounding.
-        """
-        shares = np.where(self.determined[..., None], 0.0, self.vt)
-        norms = column_norms(self.jac)
-        faint = norms * np.maximum(np.abs(self.theta), 1.0) <= EPS * problem.size_of_targets[:, None]
-        open_: Bools = ((np.abs(shares).max(axis=-2) > 0.1) | faint) & ~self.held
-        return open_
+        """Which parameters these data leave open, alone or together with others, `(S, F)`."""
+        return left_open(problem, self.theta, column_norms(self.jac), self.vt, self.determined) & ~self.held
 
     def select(self, rows: NDArray[np.intp] | Bools) -> "Tangent":
         """The same of some of the series."""
@@ -205,6 +203,24 @@ def factor(at: Tangent) -> Tangent:
     newton = -np.divide(along, s, out=np.zeros_like(s), where=along != 0)
     promise = np.vecdot(along, along)
     return at._replace(s=s, vt=vt, d=d, determined=determined, along=along, promise=promise, newton=newton)
+
+
+def left_open(problem: Residuals, theta: Array, norms: Array, vt: Array, determined: Bools) -> Bools:
+    """Which parameters change along a direction that the data leave open, `(S, F)`.
+
+    Also those that could double without moving a prediction by more than rounding.
+
+    Args:
+        problem: the residuals.
+        theta: the free parameters, `(S, F)`.
+        norms: lengths of the Jacobian's columns, `(S, F)`.
+        vt: right singular vectors of the scaled Jacobian as rows, `(S, F, F)`.
+        determined: which of these directions the data determine, `(S, F)`.
+    """
+    shares = np.where(determined[..., None], 0.0, np.abs(vt)).max(axis=-2)
+    faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
+    found: Bools = (shares > OPEN) | faint
+    return found
 
 
 def norm(values: Array) -> Array:
@@ -296,8 +312,7 @@ def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, 
         left = [name for name, one in zip(names, undetermined, strict=True) if one]
         if len(left) == 1:
             return Verdict(SINGULAR, f"the data do not determine {left[0]}; fix it, or leave it out of the function")
-        which = f"{', '.join(left[:-1])} and {left[-1]}"
-        return Verdict(SINGULAR, f"the data do not determine {which} apart from one another; fix one of them")
+        return Verdict(SINGULAR, f"the data do not determine {listed(left)} apart from one another; fix one of them")
     if held.any():
         sides = [
             f"{name} is held by its {'lower' if value <= low else 'upper'} bound {low if value <= low else high:g}"

@@ -54,7 +54,20 @@ class Curve(nn.Module):
             formula, unless given.
 
     Attributes:
+        given: the function as it was given.
+        function: the function with its predictors first and its parameters after them.
+        function_name: its name, or its formula.
+        equation: what it computes, as text.
+        formula: the formula, where it is one.
+        guess: its guess from the data, where it has one.
+        predictors: the names of its independent variables.
         names: the names of the P parameters.
+        defaults: starting values that stand in the signature of the function.
+        demands: what is demanded of the parameters.
+        least_norm: whether fewer points than parameters will do.
+        domain: where it is defined, such as `t > 0`; none where it is everywhere.
+        pointwise: whether each prediction depends on its own point alone; none where that has to be tried.
+        linear: whether it is linear in its free parameters; none until that was tried.
         resolved: the function as `resolve` found it.
         params: their values, a trainable tensor of shape `(*batch, P)`; zero until `start` is called. Fixed and
             tied parameters are among them; `project` keeps them at their values.

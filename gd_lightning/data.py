@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.fitting import check_seed
 from gd_lightning.formula import Formula
 from gd_lightning.points import Points, stack
 from gd_lightning.tables import Columns, read_columns
@@ -16,17 +17,8 @@ from gd_lightning.tables import Columns, read_columns
 __all__ = ["NoisySeries", "Series", "Table"]
 
 ARTICLE_SEED = 2021
+SEED_BITS = 32  # of a seed that every generator takes, NumPy's among them
 HOLDOUTS = ("random", "end")
-
-
-def check_seed(name: str, seed: int | bool) -> None:
-    """Refuse a seed that not every generator takes.
-
-    Raises:
-        InputError: it is no whole number from 0 to 2**32 - 1.
-    """
-    if isinstance(seed, bool) or not 0 <= seed < 2**32:
-        raise InputError(f"{name}: given {seed}, expected a whole number from 0 to {2**32 - 1}")
 
 
 class Series(LightningDataModule, ABC):
@@ -61,13 +53,11 @@ class Series(LightningDataModule, ABC):
 
     def __init__(self, seed: int | None = None, holdout: float = 0.0, holdout_from: str = "random") -> None:
         super().__init__()
-        if seed is not None:
-            check_seed("data.seed", seed)
         if not 0 <= holdout < 1:
             raise InputError(f"data.holdout: given {holdout:g}, expected a part of the points, from 0 to below 1")
         if holdout_from not in HOLDOUTS:
             raise InputError(f"data.holdout_from: given {holdout_from!r}; {suggest(holdout_from, HOLDOUTS)}")
-        self.seed = ARTICLE_SEED if seed is None else seed
+        self.seed = ARTICLE_SEED if seed is None else check_seed(seed, "data.seed", SEED_BITS)
         self.holdout = holdout
         self.holdout_from = holdout_from
         self.predictors: tuple[str, ...] = ("t",)

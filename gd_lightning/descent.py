@@ -4,7 +4,6 @@
 """
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +31,7 @@ from gd_lightning.milestones import is_round
 from gd_lightning.optim import UpdateRule, is_many
 from gd_lightning.points import Points, Predictors
 from gd_lightning.residuals import Residuals
+from gd_lightning.words import counted
 
 __all__ = [
     "AT_BOUND",
@@ -137,7 +137,7 @@ def descend(
 def in_words(statuses: Sequence[str], messages: Sequence[str]) -> str:
     """How many series ended with each status, and of which one was the first what its message says."""
     parts = []
-    for status, count in Counter(statuses).most_common():
+    for status, count in counted(statuses).items():
         first = list(statuses).index(status)
         told = status != CONVERGED and messages[first]
         parts.append(
@@ -147,11 +147,17 @@ def in_words(statuses: Sequence[str], messages: Sequence[str]) -> str:
 
 
 class Taken(NamedTuple):
-    """What steps saw before they stepped: parameters `(*batch, P)`, losses `(*batch)`, predictions `(*batch, T)`."""
+    """What steps saw before they stepped, each in its order.
+
+    Attributes:
+        params: the parameters, `(*batch, P)`.
+        losses: the losses, `(*batch)`.
+        preds: the predictions, `(*batch, T)`; none of compiled steps whose RMSE is the root of the loss.
+    """
 
     params: Sequence[Tensor]
     losses: Sequence[Tensor]
-    preds: Sequence[Tensor]
+    preds: Sequence[Tensor | None]
 
 
 def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function: Loss, steps: int) -> Taken | None:
@@ -208,7 +214,8 @@ class Descent:
         rmse_history: RMSE before each step that was taken.
         loss: the loss before the last step; several series are summed.
         params_before: the parameters before the last step, to which `rmse_history[-1]` belongs.
-        seen: predictions `(*batch, T)` and loss `(*batch)` before the last step; none of Levenberg-Marquardt.
+        seen: predictions `(*batch, T)` and loss `(*batch)` before the last step; none of Levenberg-Marquardt, and
+            of compiled steps that keep no predictions.
         path: steps and the parameters before them, thinned out to some hundred; none of many series.
         finished: whether no series has anything more to gain.
         refresh: finds a learning rate anew, now and then; none where it stays.
@@ -270,6 +277,7 @@ class Descent:
         for params, loss, preds in zip(*seen, strict=True):
             self._record(params, *self._measured(preds, loss, points))
             taken.append((params, self.loss))
+            self.seen = None if preds is None else (preds, loss)
         self._look_whether_converged(points)
         self._refresh(optimizer)
         return taken
@@ -299,7 +307,7 @@ class Descent:
         params, losses = found
         needed = self.loss_function is not mse or points.sigma is not None or bool(points.batch)
         with torch.no_grad():
-            preds = [self.curve.evaluate(points.t, one) if needed else one for one in params]
+            preds = [self.curve.evaluate(points.t, one) if needed else None for one in params]
         return Taken(list(params), list(losses), preds)
 
     def step(self, optimizer: Stepper, points: Points, backward: Callable[[Tensor], None] = Tensor.backward) -> bool:
@@ -353,9 +361,9 @@ class Descent:
                 self.curve.params[resting] = before[resting]
         return self._measured(preds, loss, points)
 
-    def _measured(self, preds: Tensor, loss: Tensor, points: Points) -> tuple[float, float]:
+    def _measured(self, preds: Tensor | None, loss: Tensor, points: Points) -> tuple[float, float]:
         """The loss, of several series their sum, and the RMSE, which for one plain series is its root."""
-        if not loss.dim() and self.loss_function is mse and points.sigma is None:
+        if preds is None or (not loss.dim() and self.loss_function is mse and points.sigma is None):
             return loss.item(), loss.item() ** 0.5
         return loss.sum().item(), pooled_rmse(preds, points.targets, points.sigma)
 

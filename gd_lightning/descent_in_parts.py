@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.convergence import Tolerance, Verdict, judge
 from gd_lightning.curve import Curve
 from gd_lightning.descent import ROUNDING, Descent, NonFiniteError, Stepper
 from gd_lightning.errors import InputError
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
 
 __all__ = [
     "Condensed",

@@ -1,7 +1,7 @@
 """Numbers with as many digits as they mean something."""
 
 import math
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import NamedTuple
 
 __all__ = ["Digits", "Shown", "digits", "number", "share", "shown"]
@@ -23,7 +23,11 @@ class Digits(NamedTuple):
 
     def write(self, value: float) -> str:
         """A number to the last digit, without the power of ten that is taken out."""
-        rounded = _decimal(value).quantize(Decimal(1).scaleb(self.place)).scaleb(-(self.exponent or 0))
+        exact, out = _decimal(value), -(self.exponent or 0)
+        try:
+            rounded = exact.quantize(Decimal(1).scaleb(self.place)).scaleb(out)
+        except InvalidOperation:  # it has more digits in front of that one than a decimal number holds
+            return f"{float(exact.scaleb(out)):.3g}"
         return f"{rounded + 0:f}"  # + 0: without the sign of -0.00
 
     def interval(self, low: float | None, high: float | None) -> tuple[str, str]:
@@ -85,14 +89,19 @@ def number(value: float | None, digits: int = 6) -> str:
     return "not finite" if value is None else f"{value:.{digits}g}"
 
 
-def share(value: float) -> str:
-    """A number near 1, such as R2 or a correlation, with the first two digits of what it lacks of 1: 0.9999987."""
+def share(value: float, least: int = 2) -> str:
+    """A number near 1, such as R2 or a correlation, with the first two digits of what it lacks of 1: 0.9999987.
+
+    Args:
+        value: the number, which may also be far below 0, or nan.
+        least: how many decimal places it has at least.
+    """
     lacks = 1 - abs(value)
     if 0 <= lacks < 1e-12:
         return f"{value:.0f}"
-    if abs(value) > 99:
+    if not abs(value) <= 99:
         return f"{value:.3g}"
-    places = 2 if lacks < 0 else max(1 - math.floor(math.log10(lacks)), 2)
+    places = least if lacks < 0 else max(1 - math.floor(math.log10(lacks)), least)
     return f"{value:.{places}f}"
 
 

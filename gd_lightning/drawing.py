@@ -24,9 +24,9 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array, Bools
 from gd_lightning.milestones import is_one_two_five
 
 __all__ = [
@@ -73,7 +73,6 @@ __all__ = [
 Line = tuple[Tensor, Tensor]
 Held = tuple[Tensor, Tensor, Tensor] | tuple[Tensor, Tensor, Tensor, Tensor | None]
 HeldPairs = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Tensor | None]
-Array = NDArray[np.float64]
 
 FEW = 40  # up to so many points, a red dot beside each blue one can be followed with the eye
 WIDTH = 1.2  # of a line, in points: data beneath it can still be seen
@@ -558,7 +557,7 @@ def draw_optimum(axes: Axes, x: float, y: float, label: str) -> None:
     axes.scatter([x], [y], s=190, color=OPTIMUM, label=label, **look)
 
 
-def _number_steps(axes: Axes, walk: Walk, spots: Array, inside: NDArray[np.bool_]) -> None:
+def _number_steps(axes: Axes, walk: Walk, spots: Array, inside: Bools) -> None:
     """Write 0, 1, 2, 5, 10, 20, 50 ... and the last step beside the path where there is room."""
     numbered: list[int] = []
     last = len(walk.steps) - 1

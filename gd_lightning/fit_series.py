@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError
-from gd_lightning.fitting import check_function
+from gd_lightning.fitting import check_absolute, check_function
 from gd_lightning.losses import make_loss
 from gd_lightning.many import Fits, Many
 from gd_lightning.many_starts import Candidates, find_candidates, many_starts
@@ -101,8 +101,7 @@ class FitSeries(LightningModule):
         curve = copy.deepcopy(self.curve).double()
         curve.set_params(torch.zeros(*few.batch, len(curve.names)))
         check_function(curve, few)
-        if self.absolute_sigma and first.sigma is None:
-            raise InputError("model.absolute_sigma: given true, and there is no data.sigma; give its column")
+        check_absolute(self.absolute_sigma, first.sigma is not None)
         known = self.curve.known_start(self.init)
         if self.start != "random" and any(self.curve.names[i] not in known for i in self.curve.demands.free):
             generator = torch.Generator().manual_seed(self.seed)

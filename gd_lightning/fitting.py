@@ -1,5 +1,6 @@
 """Fitting in a notebook: the loop around the step, without a Trainer."""
 
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,10 +10,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gd_lightning.compiled import compilable
 from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
-from gd_lightning.descent import Descent, Scheduler
+from gd_lightning.descent import AT_ONCE, MOST_SERIES, Descent, Scheduler
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting_checks import DOMAINS
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
@@ -23,9 +25,11 @@ from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
 from gd_lightning.several import Asked, Starts, check_starts, fit_several, split_starts, start_each
 from gd_lightning.starts import GIVEN, RANDOM, check_start, is_linear, set_start
+from gd_lightning.words import plural
 
 __all__ = [
     "check_absolute",
+    "check_compiled",
     "check_points",
     "check_seed",
     "choose_lr",
@@ -60,7 +64,7 @@ def check_points(curve: Curve, points: Points, names: Sequence[str] | None = Non
         count = len(one.targets)
         if count < len(free) and not (curve.least_norm and count):
             raise InputError(
-                f"{which} has {count} point{'s' * (count != 1)}, expected at least {len(free)}: "
+                f"{which} has {plural(count, 'point')}, expected at least {len(free)}: "
                 f"{curve.function_name} has the free parameters {', '.join(free)}"
             )
         if count > 1 and not curve.least_norm and all((column == column[0]).all() for column in one.columns):
@@ -121,7 +125,8 @@ def read_lr(lr: Any, names: Sequence[str], batch: tuple[int, ...] = ()) -> Any:
     """A learning rate as it was given, whatever kind of number: a plain one, `"auto"`, none, or many as a tensor.
 
     Args:
-        lr: what was given: also a mapping with one number for each parameter, or one number for each series.
+        lr: what was given: also a mapping with one number for each parameter, or one number for each series. As many
+            numbers as there are series are taken so, also where there are as many parameters.
         names: the parameters.
         batch: shape of the series.
 
@@ -205,15 +210,15 @@ def check_absolute(absolute_sigma: Any, has_sigma: bool) -> None:
         )
 
 
-def check_seed(seed: Any) -> int:
-    """A seed that a generator of torch takes.
+def check_seed(seed: Any, name: str = "seed", bits: int = 64) -> int:
+    """A seed that a generator takes: one of torch of 64 bits, every generator of 32.
 
     Raises:
-        InputError: it is no whole number from 0 to 2**64 - 1.
+        InputError: it is no whole number from 0 to 2**bits - 1.
     """
-    number = whole_number("seed", seed, least=0)
-    if number >= 2**64:
-        raise InputError(f"seed: given {number}, expected a whole number below 2**64")
+    number = whole_number(name, seed, least=0)
+    if number >= 2**bits:
+        raise InputError(f"{name}: given {number}, expected a whole number below 2**{bits}")
     return number
 
 
@@ -270,6 +275,27 @@ def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer
     if not hasattr(made, "step"):
         raise InputError(f"scheduler: given {scheduler!r}, expected one such as torch.optim.lr_scheduler.ExponentialLR")
     return made
+
+
+def check_compiled(rule: Optimizer, scheduler: Any, steps: int, name: str = "steps") -> None:
+    """Refuse to compile the steps of a rule with a learning rate where that can do nothing.
+
+    Args:
+        rule: the update rule.
+        scheduler: what changes its learning rate, if anything does.
+        steps: how many steps are taken in a row.
+        name: what that number is called.
+
+    Raises:
+        InputError: saying what to leave out.
+    """
+    compilable(rule)
+    if steps < AT_ONCE:
+        raise InputError(
+            f"compile: given {name} {steps}, expected at least {AT_ONCE}: so many steps are compiled into one call"
+        )
+    if scheduler is not None:
+        raise InputError("compile: a scheduler changes the learning rate between the compiled steps; leave one out")
 
 
 def fit(
@@ -333,8 +359,9 @@ def fit(
             the reduced chi-square is 1.
         weights: in place of sigma, what the square of each residual is multiplied with, 1/sigma**2; 0 leaves it out.
         mask: which points count, true or false, of a shape that broadcasts to that of y; the others may be anything.
-        compile: whether steps of very many series are compiled by `torch.compile`, which takes some seconds and a C++
-            compiler, and makes them several times as fast.
+        compile: whether steps are compiled by `torch.compile`, which takes some seconds and a C++ compiler, and makes
+            them several times as fast: those of Levenberg-Marquardt for more than 50 series; those of a rule of
+            `gd_lightning.optim` a hundred at a time, wherever so many lie between two looks for convergence.
 
     Returns:
         The result; of several series, parameters and all that follows from them have leading axes, and each series has
@@ -364,10 +391,17 @@ def fit(
         raise InputError(f"lr: given {lr!r}, and LevenbergMarquardt takes none; leave it out, or give optimizer=SGD")
     if least_squares and dtype is None:
         dtype = torch.float64
+    if compile and not least_squares:
+        check_compiled(trial, scheduler, steps)
     loss_function = make_loss(loss)
     init, own = split_starts(init)
     curve, points, labels = prepare(function, t, y, sigma, init, parameters, dtype, weights, mask)
     lr = read_lr(lr, curve.names, points.batch)
+    if compile and least_squares and math.prod(points.batch) <= MOST_SERIES:
+        raise InputError(
+            f"compile: given true, and Levenberg-Marquardt compiles the steps of more than {MOST_SERIES} series only; "
+            "leave it out"
+        )
 
     def descend(curve: Curve, points: Points, lr: Any, own: Starts) -> FitResult:
         began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
@@ -377,6 +411,7 @@ def fit(
         schedule = make_scheduler(scheduler, rule, lr)
         told = None
         descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
+        descent.compile = compile
         if not least_squares:
             told = guidance(curve, points, rule, loss_function, linear=is_linear(curve, points))
             if schedule is None:

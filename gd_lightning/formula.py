@@ -9,6 +9,7 @@ import inspect
 import math
 import operator
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
@@ -21,12 +22,14 @@ from torch import Tensor
 from gd_lightning import functions
 from gd_lightning.errors import InputError
 from gd_lightning.tape import Tape
+from gd_lightning.words import plural
 
 __all__ = ["Formula"]
 
 LONGEST = 2000
 DEEPEST = 100
 LARGEST_EXPONENT = 100
+STAND_INS = [chr(code) for code in range(0x4E00, 0x4E00 + 2 * LONGEST)]  # letters that stand for themselves
 
 Names = Mapping[str, Tensor]
 Term = float | Callable[[Names], Tensor]
@@ -93,7 +96,7 @@ class Formula:
         names: every name in it, in the order of appearance: the arguments of the call.
         constant: its value, where it has no names.
         tree: the expression as Python's parser reads it, with a plain name for each one in backquotes.
-        quoted: those plain names, each with what stands in the backquotes.
+        quoted: those plain names, each with what stands in the backquotes, or with a name that Python would respell.
         tape: the same in NumPy, with derivatives; none where a family is called.
 
     Raises:
@@ -181,6 +184,7 @@ class _Parser:
         flat = re.sub(r"[\t\r\n]", " ", self.text)
         # Each name in backquotes becomes a plain one of the same length.
         source = re.sub(r"`[^`]+`", self._quote, flat)
+        source = re.sub(r"(?<!\w)[^\W\d_]\w*\b(?!\s*\()", self._keep, source)
         for column, sign in enumerate(source, start=1):
             if not sign.isprintable() or sign in "#\\;\"'@!":
                 self.refuse(f"{sign!r} is not part of a formula", column)
@@ -201,6 +205,17 @@ class _Parser:
     def _quote(self, match: re.Match[str]) -> str:
         stand_in = f"_{len(self.quoted)}".ljust(len(match[0]), "_")
         self.quoted[stand_in] = match[0].strip("`")
+        self.quoted_at[match.start()] = stand_in
+        return stand_in
+
+    def _keep(self, match: re.Match[str]) -> str:
+        """A name, or a stand-in of the same length for one that Python's parser would spell in another way (NFKC)."""
+        name = match[0]
+        if not name.isidentifier() or unicodedata.normalize("NFKC", name) == name:
+            return name
+        letter = next(sign for sign in STAND_INS if sign not in self.text and sign not in "".join(self.quoted))
+        stand_in = letter.ljust(len(name), "_")
+        self.quoted[stand_in] = name
         self.quoted_at[match.start()] = stand_in
         return stand_in
 
@@ -322,8 +337,8 @@ class _Parser:
         arguments = [self.term(argument) for argument in node.args]
         function, count = FUNCTIONS.get(name) or self._family(node, name)
         if len(arguments) != count:
-            s = "s" * (count != 1)
-            self.refuse(f"{name} with {len(arguments)} arguments, expected {count} argument{s}", self.column(node))
+            given = plural(len(arguments), "argument")
+            self.refuse(f"{name} with {given}, expected {plural(count, 'argument')}", self.column(node))
         return self._apply(node, function, arguments, tensors=True)
 
     def _family(self, node: ast.Call, name: str) -> tuple[Callable[..., Tensor], int]:

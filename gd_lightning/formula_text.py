@@ -144,8 +144,8 @@ def _with_point(node: ast.expr) -> ast.expr:
 
 
 def _value(text: str) -> float | None:
-    """The number that a text is, if it is one."""
+    """The number that a text comes to, if it comes to one."""
     try:
-        return float(text.strip("()"))
-    except ValueError:
+        return Formula(text).constant
+    except InputError:
         return None

@@ -3,14 +3,12 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.points import Points
 
 __all__ = ["Goodness", "goodness", "measures"]
-
-Array = NDArray[np.float64]
 
 
 class Goodness(NamedTuple):

@@ -5,17 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.errors import InputError
 from gd_lightning.points import Points
 
-__all__ = ["Array", "as_good", "draw_parts", "errors_kept_out", "score"]
+__all__ = ["as_good", "draw_parts", "errors_kept_out", "score"]
 
 ERRORS_APART = 2.0  # standard errors of the mean difference of squared errors, about 1 chance in 20
 
-Array = NDArray[np.float64]
 Predict = Callable[[Points, Points], Tensor]
 
 

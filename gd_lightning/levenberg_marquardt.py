@@ -1,7 +1,7 @@
 """Levenberg-Marquardt: an update rule that knows the residuals and their Jacobian, and arrives."""
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Bools, Tangent, Verdict, around, norm, tangent, verdict
+from gd_lightning.arrays import Array, Bools, Ints
+from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Tangent, Verdict, around, norm, tangent, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss
 from gd_lightning.points import Points
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
 
 __all__ = ["ARRIVED", "HALTED", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
 
@@ -73,9 +74,9 @@ class LevenbergMarquardt(Optimizer):
         self._here = None
 
     @property
-    def status(self) -> NDArray[np.int64]:
+    def status(self) -> Ints:
         """RUNNING, ARRIVED, HALTED or LOST, of each series, `(S,)`; nothing before the first step."""
-        status: NDArray[np.int64] = self._memory.get("status", np.empty(0, dtype=np.int64))
+        status: Ints = self._memory.get("status", np.empty(0, dtype=np.int64))
         return status
 
     @property
@@ -110,15 +111,9 @@ class LevenbergMarquardt(Optimizer):
                 found.append(verdict(problem, memory["theta"][i], memory["open"][i], memory["held"][i], message))
         return found
 
-    def step(  # type: ignore[override]
-        self, closure: Callable[[], float] | None = None, problem: Residuals | None = None
-    ) -> float | None:
-        """Call the closure, then `advance`."""
-        loss = None if closure is None else closure()
-        if problem is None:
-            raise TypeError("LevenbergMarquardt.step needs the residuals: step(problem=Residuals(curve, points))")
-        self.advance(problem)
-        return loss
+    def step(self, closure: Callable[[], float] | None = None) -> NoReturn:
+        """Refuse to step without the residuals, which `advance` takes."""
+        raise TypeError("LevenbergMarquardt.step needs the residuals: call advance(Residuals(curve, points)) instead")
 
     @torch.no_grad()
     @np.errstate(all="ignore")  # what is not finite is looked for
@@ -430,7 +425,7 @@ class Minimum(NamedTuple):
     params: Tensor
     loss: Tensor
     steps: int
-    each: NDArray[np.int64]
+    each: Ints
     verdicts: list[Verdict | None]
 
 

@@ -14,14 +14,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
-from gd_lightning.compiled import compilable
 from gd_lightning.conditioning import AUTO, Guidance, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
-from gd_lightning.descent import AT_ONCE, Descent
+from gd_lightning.descent import Descent
 from gd_lightning.descent_in_parts import DescentInParts, Processes, Share, check_apart
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.fitting import check_absolute, choose_lr, make_scheduler, read_lr, refreshed
+from gd_lightning.fitting import check_absolute, check_compiled, choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, pooled_rmse, root
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
@@ -47,8 +46,9 @@ AnyScheduler = Callable[[Optimizer], LRScheduler] | Callable[[Optimizer], Reduce
 class CurveFit(LightningModule):
     """Fits a function to a series, or to several side by side, by gradient descent, a step at a time.
 
-    The step is `descend`: predict, loss, gradient, params -= lr * gradient. It goes through
-    `self.optimizers()`, so that `global_step`, `max_steps`, checkpoints and the logs count steps.
+    The step is `descend`: predict, loss, gradient, params -= lr * gradient. The last of a batch goes through
+    `self.optimizers()`; those before it, and all of Levenberg-Marquardt, are counted as if they did, so that
+    `global_step`, `max_steps`, checkpoints and the logs count steps.
 
     Args:
         function: a family's name, such as gaussian; a formula, such as `a*exp(-t/tau) + c`; or an import path, such as
@@ -130,14 +130,7 @@ class CurveFit(LightningModule):
         rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
         make_scheduler(scheduler, rule, given_lr)
         if compile:
-            compilable(rule)
-        if compile and steps_per_epoch < AT_ONCE:
-            raise InputError(
-                f"compile: given steps_per_epoch {steps_per_epoch}, expected at least {AT_ONCE}: so many steps are "
-                "compiled into one call"
-            )
-        if compile and scheduler is not None:
-            raise InputError("compile: a scheduler changes the learning rate between the compiled steps; leave one out")
+            check_compiled(rule, scheduler, steps_per_epoch, "steps_per_epoch")
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
             {

@@ -6,7 +6,7 @@ any class of `torch.optim` fits in the same place.
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, SupportsFloat, overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import ParamsT
 
 from gd_lightning.errors import InputError
+from gd_lightning.scalars import is_number
 
 __all__ = [
     "ARTICLE_LR",
@@ -45,7 +46,7 @@ def check_lr(lr: float | str | Tensor) -> None:
     """
     if isinstance(lr, Tensor) and lr.dim():
         _check_entries(lr.detach())
-    elif not _is_number(lr) or not 0 < float(lr) < math.inf:
+    elif not is_number(lr) or not 0 < float(lr) < math.inf:
         raise InputError(f"lr: given {lr!r}, expected a finite number above 0; the article uses 1e-5")
 
 
@@ -58,20 +59,13 @@ def _check_entries(lr: Tensor) -> None:
         raise InputError(f"lr: lr{at} is {lr[tuple(at)].item():g}, expected a finite number above 0 in each place")
 
 
-def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(value, SupportsFloat) and not isinstance(value, bool) and not math.isnan(float(value))
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return False
-
-
 def _check_beta(name: str, beta: float) -> None:
-    if not _is_number(beta) or not 0 <= float(beta) < 1:
+    if not is_number(beta) or not 0 <= float(beta) < 1:
         raise InputError(f"optimizer: {name} is {beta!r}, expected a number from 0 to below 1, such as 0.9")
 
 
 def _check_eps(eps: float) -> None:
-    if not _is_number(eps) or not 0 < float(eps) < math.inf:
+    if not is_number(eps) or not 0 < float(eps) < math.inf:
         raise InputError(f"optimizer: eps is {eps!r}, expected a finite number above 0, such as 1e-8")
 
 

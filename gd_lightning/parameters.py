@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.formula import Formula
+from gd_lightning.scalars import is_number
 
 __all__ = ["Parameter", "Parameters"]
 
@@ -51,7 +52,7 @@ class Parameter:
         Raises:
             InputError: it is not finite, or the demands leave no room for it.
         """
-        value = _float(given) if hasattr(given, "__float__") else math.nan
+        value = float(given) if is_number(given) else math.nan
         if not math.isfinite(value):
             raise InputError(f"init: {name} is {given!r}, expected a finite number")
         if self.tie is not None:
@@ -127,10 +128,10 @@ class Parameter:
 
 
 def _float(given: Any) -> float:
-    # not a number where it is none: as a tensor of several numbers, or a whole one beyond the largest
+    # not a number where it is none; a text of a configuration may be one
     try:
-        return math.nan if isinstance(given, bool) else float(given)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return float(given) if isinstance(given, str) or is_number(given) else math.nan
+    except ValueError:
         return math.nan
 
 

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.drawing import (
     MARGIN,
     NOTHING,
@@ -490,7 +490,7 @@ def comparison_figure(
     return figure
 
 
-def _rmse_bounds(rmse: NDArray[np.float64], reachable: float) -> tuple[float, float]:
+def _rmse_bounds(rmse: Array, reachable: float) -> tuple[float, float]:
     """The range of a logarithmic axis of RMSE."""
     finite = rmse[np.isfinite(rmse) & (rmse > 0)]
     first = rmse[:, 0][np.isfinite(rmse[:, 0]) & (rmse[:, 0] > 0)]

@@ -62,9 +62,10 @@ class Points(NamedTuple):
 
     @property
     def weights(self) -> Tensor:
-        """1/sigma**2 beside that of the surest point of each series, `(*batch, T)`; 0 where there is no point.
+        """1/sigma**2 beside that of the surest point of each series, `(*batch, T)`.
 
-        The inverse square of sigma itself a number may not hold.
+        It is 0 where there is no point, and nan in a series without any. The inverse square of sigma itself a number
+        may not hold.
         """
         if self.sigma is None:
             return torch.ones_like(self.targets, dtype=torch.float64)

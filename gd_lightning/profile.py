@@ -8,13 +8,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array, Bools
 from gd_lightning.batch import solve
-from gd_lightning.convergence import Bools, Tangent, tangent
+from gd_lightning.convergence import Tangent, tangent
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.fitting import check_absolute
 from gd_lightning.losses import Loss, mae, mse
 from gd_lightning.points import Points
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
 from gd_lightning.uncertainty import LEVEL, check_level, uncertainty
 
 if TYPE_CHECKING:
@@ -75,7 +77,7 @@ class Profile:
 
         Args:
             name: the parameter, a free one.
-            count: how many places: the minimum, and half of the others on each side of it.
+            count: how many places: the minimum, and half of the others on each side of it; of an even number one fewer.
 
         Raises:
             InputError: there is no such free parameter.
@@ -450,8 +452,7 @@ def profile(
     check_level(level)
     if loss_function is mae:
         raise InputError("profile: the loss mae has no curvature; fit with huber or cauchy, or take the bootstrap")
-    if absolute_sigma and points.sigma is None:
-        raise InputError("absolute_sigma: there is no sigma; give the standard deviations of y, or leave it out")
+    check_absolute(absolute_sigma, points.sigma is not None)
     problem = Residuals(curve, points, loss_function)
     fewest, free = int(problem.points_each.min()), len(problem.free)
     if not absolute_sigma and fewest <= free:

@@ -16,7 +16,7 @@ from gd_lightning.report_cells import (
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
 
-__all__ = ["latex", "markdown"]
+__all__ = ["code", "latex", "markdown", "markdown_table", "marked"]
 
 Columns = list[tuple[str, list[str]]]
 SPECIAL = {

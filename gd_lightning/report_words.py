@@ -5,6 +5,7 @@ from typing import Any
 
 from gd_lightning.digits import number, share
 from gd_lightning.report_cells import count, flat, is_batch, middle, range_of
+from gd_lightning.words import counted, counts, plural
 
 __all__ = ["ROWS", "correlations", "facts", "is_flat", "measures", "title", "warnings"]
 
@@ -83,10 +84,9 @@ def end(result: dict[str, Any]) -> str:
     if not is_batch(result):
         return f"{result['status']}: {message}" if message else result["status"]
     found = flat(result["status"])
-    counts = {one: found.count(one) for one in sorted(set(found), key=lambda one: (-found.count(one), one))}
-    if all(f"{times} {one}" in message for one, times in counts.items()):
+    if all(f"{times} {one}" in message for one, times in counted(found).items()):
         return str(message)
-    return ", ".join(f"{times} {one}" for one, times in counts.items()) + (f"; {message}" if message else "")
+    return counts(found) + (f"; {message}" if message else "")
 
 
 def measures(result: dict[str, Any]) -> list[str]:
@@ -146,8 +146,3 @@ def range_or_one(values: Any) -> str:
     """The number that all series have, or the least and the largest."""
     found = flat(values)
     return str(found[0]) if len(set(found)) == 1 else range_of(found, 6)
-
-
-def plural(number: int, what: str) -> str:
-    """A number of things."""
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -4,7 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from gd_lightning.arrays import Array, Bools
+from gd_lightning.words import naming
 
 __all__ = [
     "FAILS",
@@ -17,7 +19,6 @@ __all__ = [
     "runs",
 ]
 
-Array = NDArray[np.float64]
 
 FAILS = 0.01  # a chance below which noise alone is no explanation
 SPURIOUS = 0.03  # share of good fits of few points that fail, for parameters make neighbours differ; measured
@@ -27,7 +28,6 @@ LONG_TAIL = (
 )  # normality's statistic exceeds its limit with about the chance to this power; measured for n 20 to 300
 LEAST_POINTS = 20  # with fewer, kurtosis has no known distribution, and signs have little to tell
 ROUNDING = 1e-9  # residuals that are smaller beside the data are rounding, which is no noise
-SHOWN = 5  # series that a sentence names
 
 
 class ResidualChecks(NamedTuple):
@@ -87,12 +87,10 @@ class ResidualChecks(NamedTuple):
         worst = int(failed[np.argmin(p_values[failed])])
         if len(p_values) == 1:
             return f"{check}: {of(worst)}."
-        shown = ", ".join(names[i] if names else str(i + 1) for i in failed[:SHOWN])
-        more = ", ..." if len(failed) > SHOWN else ""
-        return f"{check} fails in {len(failed)} of {len(p_values)} series ({shown}{more}); in the worst {of(worst)}."
+        return f"{check} fails {naming(failed, len(p_values), names)}; in the worst {of(worst)}."
 
 
-def more_than_chance(p_values: Array) -> NDArray[np.bool_]:
+def more_than_chance(p_values: Array) -> Bools:
     """Which of several series fail a check, where good fits would not be expected to: `(S,)`.
 
     Of many good fits some fail. All that do are told where they are more than that explains, else only those that fail
@@ -103,14 +101,14 @@ def more_than_chance(p_values: Array) -> NDArray[np.bool_]:
     """
     from scipy.special import bdtrc
 
-    failed: NDArray[np.bool_] = p_values < FAILS
+    failed: Bools = p_values < FAILS
     tested, count = int(np.isfinite(p_values).sum()), int(failed.sum())
     if count and bdtrc(count - 1, tested, SPURIOUS) >= FAILS:
         failed = p_values * tested < FAILS
     return failed
 
 
-def check_residuals(residuals: Array, present: NDArray[np.bool_], order: Array | None, size: Array) -> ResidualChecks:
+def check_residuals(residuals: Array, present: Bools, order: Array | None, size: Array) -> ResidualChecks:
     """All checks that the residuals of S series allow.
 
     Args:

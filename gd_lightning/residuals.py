@@ -7,15 +7,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.curve import Curve
 from gd_lightning.least_squares import jacobian
 from gd_lightning.losses import Loss, mse, residual, weights
 from gd_lightning.points import Points
 from gd_lightning.tape import Tape
 
-__all__ = ["Array", "Residuals"]
+__all__ = ["Residuals"]
 
-Array = NDArray[np.float64]
 
 MOST_WEIGHT = 1e12
 SMALL = 10_000  # points of all series; beyond them torch computes more in the time of a call

@@ -14,6 +14,7 @@ from gd_lightning import functions
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.formula import Formula
 from gd_lightning.listing import DEGREE
+from gd_lightning.scalars import is_number
 
 __all__ = [
     "Function",
@@ -144,12 +145,12 @@ def arguments(function: Function) -> tuple[str, ...]:
     if any(argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD) for argument in found):
         raise _nameless(function)
     given = function.keywords if isinstance(function, partial) else {}
-    return tuple(argument.name for argument in found if argument.name not in given and _is_number(argument.default))
+    return tuple(argument.name for argument in found if argument.name not in given and _is_open(argument.default))
 
 
-def _is_number(default: object) -> bool:
+def _is_open(default: object) -> bool:
     """Whether an argument may be a tensor: it has no default, or one that is a number."""
-    return default is inspect.Parameter.empty or (isinstance(default, int | float) and not isinstance(default, bool))
+    return default is inspect.Parameter.empty or is_number(default)
 
 
 def _nameless(function: Function) -> InputError:
@@ -245,11 +246,7 @@ def default_values(function: Function) -> dict[str, float]:
         return {}
     defaults = {name: argument.default for name, argument in inspect.signature(function).parameters.items()}
     given = function.keywords if isinstance(function, partial) else {}
-    return {
-        name: float(value)
-        for name, value in defaults.items()
-        if name not in given and isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: float(value) for name, value in defaults.items() if name not in given and is_number(value)}
 
 
 def equation(function: Function) -> str:

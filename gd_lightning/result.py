@@ -31,6 +31,7 @@ from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
 from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, Bands, Uncertainty, length_of, uncertainty
+from gd_lightning.words import counts, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -647,17 +648,16 @@ class FitResult:
 
     @property
     def _took(self) -> str:
-        return f"{self.steps} step{'s' * (self.steps != 1)}"
+        return plural(self.steps, "step")
 
     @property
     def _ended(self) -> str:
-        if isinstance(self.status, str):
-            return self.status
-        found = self.status.flatten().tolist()
-        return ", ".join(f"{found.count(one)} {one}" for one in sorted(set(found), key=found.count, reverse=True))
+        return self.status if isinstance(self.status, str) else counts(self.status.flatten().tolist())
 
     def _count(self) -> str:
-        return f"{self.rmse.numel()} series, median RMSE {self.rmse.quantile(0.5):.6g}"
+        rmse = self.rmse[~torch.isnan(self.rmse)].cpu().numpy()  # of what was fitted
+        middle = f"{np.median(rmse):.6g}" if len(rmse) else "nan"
+        return f"{self.rmse.numel()} series, median RMSE {middle}"
 
 
 def by_name(curve: Curve, params: Tensor) -> dict[str, Any]:

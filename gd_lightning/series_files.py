@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from numpy.typing import NDArray
 
+from gd_lightning.arrays import Array, Ints
 from gd_lightning.cells import shortened
 from gd_lightning.errors import InputError
 from gd_lightning.parquet_rows import BATCH, Cursor, ParquetRows
@@ -22,9 +22,6 @@ from gd_lightning.series_index import Partition, ascending, first_of, repeated, 
 from gd_lightning.series_layout import layout_of
 
 __all__ = ["Chunk", "SeriesFiles"]
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Chunk(NamedTuple):
@@ -163,7 +160,7 @@ class SeriesFiles:
         y, count = _numbers(parts, layout.y)
         names = pa.array(np.arange(start, start + len(count))) if layout.series is None else self._names_in(parts)
 
-        def beside(key: str, columns: tuple[str, ...]) -> Floats:
+        def beside(key: str, columns: tuple[str, ...]) -> Array:
             """As many numbers as y has in each row; what stands in rows without y is left out."""
             values, own = _numbers(parts, columns)
             self._check_counts(key, own, count, names)
@@ -271,7 +268,7 @@ class SeriesFiles:
         return files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
 
 
-def _as_rows(t: Floats, y: Floats, sigma: Floats | None, count: Ints) -> Points:
+def _as_rows(t: Array, y: Array, sigma: Array | None, count: Ints) -> Points:
     """Series one after another as rows of one length.
 
     Args:
@@ -285,7 +282,7 @@ def _as_rows(t: Floats, y: Floats, sigma: Floats | None, count: Ints) -> Points:
     if there is not None and sigma is None:
         sigma = np.ones(len(y))
 
-    def rows(values: Floats, fill: Floats | float) -> Floats:
+    def rows(values: Array, fill: Array | float) -> Array:
         if there is None:
             return np.require(values.reshape(-1, length), requirements="W")  # what Arrow decoded is read-only
         filled = np.empty(there.shape)
@@ -304,7 +301,7 @@ def _as_rows(t: Floats, y: Floats, sigma: Floats | None, count: Ints) -> Points:
     return Points(torch.from_numpy(predictor), torch.from_numpy(rows(y, 0.0)), deviations)
 
 
-def _numbers(parts: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tuple[Floats, Ints]:
+def _numbers(parts: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tuple[Array, Ints]:
     """The numbers of each row one after another, in lists or in several columns; and how many each row has."""
     if len(columns) == 1:
         lists = [part.column(columns[0]) for part in parts]
@@ -315,13 +312,13 @@ def _numbers(parts: Sequence[pa.RecordBatch], columns: Sequence[str]) -> tuple[F
     return values.ravel(), np.full(len(values), len(columns))
 
 
-def _scalars(parts: Sequence[pa.RecordBatch], name: str) -> Floats:
+def _scalars(parts: Sequence[pa.RecordBatch], name: str) -> Array:
     return _doubles([_plain(part.column(name)) for part in parts])
 
 
-def _doubles(parts: Sequence[pa.Array]) -> Floats:
+def _doubles(parts: Sequence[pa.Array]) -> Array:
     """Numbers in double precision, nan where they are missing."""
-    doubles: Floats = pa.chunked_array([part.cast(pa.float64(), safe=False) for part in parts]).to_numpy()
+    doubles: Array = pa.chunked_array([part.cast(pa.float64(), safe=False) for part in parts]).to_numpy()
     return doubles
 
 
@@ -335,7 +332,7 @@ def _lengths(lists: pa.Array) -> Ints:
     return lengths
 
 
-def _positions(count: Ints) -> Floats:
+def _positions(count: Ints) -> Array:
     """0, 1, 2, ... in each series."""
     starts = np.cumsum(count) - count
     return (np.arange(count.sum()) - np.repeat(starts, count)).astype(np.float64)

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from gd_lightning.arrays import Ints
+
 __all__ = ["Partition", "ascending", "first_of", "hashes", "repeated", "standing_together"]
 
-Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 
 MERGE = 2**20  # hashes gathered before they are sorted into those known

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
+from gd_lightning.arrays import Array
 from gd_lightning.cells import shortened
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.parquet_rows import ParquetRows
@@ -38,7 +38,7 @@ class Layout:
     y: tuple[str, ...]
     t: tuple[str, ...]
     sigma: tuple[str, ...]
-    fixed: NDArray[np.float64] | None
+    fixed: Array | None
     series: str | None
     name_type: pa.DataType | None
 
@@ -175,7 +175,7 @@ def _check_wide(
         raise InputError(f"t: given {len(fixed)} numbers, and {len(y)} columns for y; expected as many")
 
 
-def _numbers(t: Any) -> NDArray[np.float64]:
+def _numbers(t: Any) -> Array:
     try:
         numbers = np.array(t, dtype=np.float64)
     except (TypeError, ValueError):
@@ -185,7 +185,7 @@ def _numbers(t: Any) -> NDArray[np.float64]:
     return numbers
 
 
-def _numbers_in(names: tuple[str, ...]) -> NDArray[np.float64] | None:
+def _numbers_in(names: tuple[str, ...]) -> Array | None:
     """The names of columns as numbers, if that is what they are."""
     try:
         numbers = np.array([float(name) for name in names])

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
+from gd_lightning.arrays import Array
 from gd_lightning.descent import DIVERGED, STEP_LIMIT, STUCK
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import fit, whole_number
@@ -34,10 +35,8 @@ except ModuleNotFoundError as error:
 
 __all__ = ["CurveRegressor"]
 
-Array = NDArray[np.float64]
 
 ENDED_EARLY = (STEP_LIMIT, STUCK, DIVERGED)
-ASIDE = 1e-6  # a direction with less than this share along what the data leave open is determined by them
 
 
 class QuadraticInEach:

@@ -65,6 +65,10 @@ def set_start(
 
     Returns:
         Where it begins: `GIVEN`, `RANDOM`, `GUESS` or `MULTI_START`.
+
+    Raises:
+        InputError: a value of `init` that cannot be, data whose squares no number can hold, or a function that cannot
+            be computed for many starts where `start` asks for them.
     """
     state = generator.get_state()
     try:

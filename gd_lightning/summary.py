@@ -11,6 +11,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt, Minimum, minimum
 from gd_lightning.losses import Loss, mse
 from gd_lightning.points import Points
+from gd_lightning.words import plural
 
 __all__ = ["Summary", "summarize"]
 
@@ -73,7 +74,7 @@ def summarize(
     suggests = suggests and all(verdict is not None for verdict in from_start.verdicts)
     pace = _pace(guidance)
     unit = "RMSE" if loss_function is mse and points.sigma is None else "loss"
-    took = f"{steps} step{'s' * (steps != 1)}"
+    took = plural(steps, "step")
     of_all = f" over {math.prod(points.batch)} series" if points.batch else ""
     now = f"{unit} {_shown(reached, unit, points)}{of_all} after {took}"
     if not least < reached:
@@ -88,7 +89,7 @@ def summarize(
             best.steps,
         )
     best = from_start if suggests else best
-    how = f"Levenberg-Marquardt, {best.steps} step{'s' * (best.steps != 1)}{'' if suggests else ' from this end'}"
+    how = f"Levenberg-Marquardt, {plural(best.steps, 'step')}{'' if suggests else ' from this end'}"
     found = "" if guidance is not None and guidance.exact else " found"  # where there may be other valleys
     which = f"the best {_name(curve)}{found} for these data has {_shown(least, unit, points)} ({how})"
     sentences = [f"{now}; {which}.", *pace]

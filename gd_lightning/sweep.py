@@ -30,6 +30,7 @@ from gd_lightning.points import Points, as_numbers
 from gd_lightning.resolve import Function
 from gd_lightning.result import by_name, plain, versions
 from gd_lightning.starts import RANDOM, check_start, is_linear, set_start
+from gd_lightning.words import counts, plural
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -336,8 +337,7 @@ class SweepResult:
         what = {"lrs": "learning rate", "starts": "start", "rules": "update rule"}[self.kind]
         rules = set(self.rules)
         by = "" if len(rules) > 1 else f", {self.rules[0]}"
-        count = len(self.labels)
-        return f"{self.curve.equation}\n{count} {what}{'s' * (count != 1)}{by}, {self.steps:,} steps"
+        return f"{self.curve.equation}\n{plural(len(self.labels), what)}{by}, {self.steps:,} steps"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain text and numbers, as they stand in `sweep.json`; what is not finite is none."""
@@ -368,8 +368,7 @@ class SweepResult:
         write_whole(path, json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n")
 
     def __repr__(self) -> str:
-        counts = Counter(self.status)
-        ended = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+        ended = counts(self.status)
         lowest = "" if self.best is None else f"; lowest RMSE {self.rmse[self.best]:.6g} with {self.labels[self.best]}"
         return f"SweepResult({self.function}: {len(self.labels)} {self.kind}, {self.steps} steps, {ended}{lowest})"
 
@@ -679,7 +678,6 @@ def _drawn(
     if began == RANDOM:
         others = [initialize(len(curve.names), generator).to(first) for _ in range(count - 1)]
     else:
-        init = None
         spread = _spread(curve, points, first)
         others = [
             first + spread * torch.randn(len(curve.names), generator=generator, dtype=torch.float64).to(first)

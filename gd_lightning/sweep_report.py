@@ -24,6 +24,7 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.optim import Rule
 from gd_lightning.rendering import pixels, png
 from gd_lightning.sweep import SweepResult
+from gd_lightning.words import plural
 
 __all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]
 
@@ -47,7 +48,7 @@ def read_lrs(text: str | list[float] | None) -> list[float] | None:
         low, high, count = text.split(":")
         values = np.geomspace(float(low), float(high), int(count))
         if len(values) and 0 < values.min() <= values.max() < math.inf:
-            return [float(f"{value:.3g}") for value in values[:-1]] + [float(high)] * (len(values) > 0)
+            return [*(float(f"{value:.3g}") for value in values[:-1]), float(high)]
     except ValueError:
         pass
     raise InputError(f"lrs: given {text!r}, expected 1e-6,1e-5,3e-5, or 1e-6:1e-4:30 for thirty from 1e-6 to 1e-4")
@@ -124,7 +125,7 @@ def _conclusion(found: SweepResult) -> list[str]:
     if found.kind == "lrs" and found.limit is not None:
         lines.append(f"The {found.limit_name} is {found.limit:.3g}: above it an error grows from step to step.")
     if least:
-        way = f"Levenberg-Marquardt, {reachable.steps} step{'s' * (reachable.steps != 1)}"
+        way = f"Levenberg-Marquardt, {plural(reachable.steps, 'step')}"
         way += "" if reachable.from_start else " from this end"
         lines.append(f"The best fit {'' if linear else 'found '}has RMSE {reachable.rmse:.6g} ({way}).")
     suggestion = _suggestion(found)

@@ -101,7 +101,7 @@ class _Spans:
 
     def __init__(self, curve: Curve, t: tuple[Tensor, ...], values: Tensor, linear: list[int]) -> None:
         self._curve, self._t, self._linear = curve, t, linear
-        self._at_zero, self._units, self._basis = self._of(values)
+        self._at_zero, self._units, _ = self._of(values)
 
     def _of(self, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         at_zero, columns = design(self._curve, self._t, values, self._linear)

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+
+from gd_lightning.arrays import Array
 
 __all__ = ["RULES", "Rule", "Tape"]
 
-Array = NDArray[np.float64]
 Value = Any  # an array, or a number where it is constant
 Played = list[Value]
 Back = Callable[..., Value]

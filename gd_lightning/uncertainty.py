@@ -9,13 +9,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gd_lightning.convergence import EPS, RANK, TINY, column_norms, tangent
+from gd_lightning.arrays import Array, Bools
+from gd_lightning.convergence import EPS, OPEN, RANK, TINY, column_norms, left_open, tangent
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError
 from gd_lightning.least_squares import jacobian
 from gd_lightning.losses import Loss, mae, weights
 from gd_lightning.points import Points, Predictors
-from gd_lightning.residuals import Array, Residuals
+from gd_lightning.residuals import Residuals
+from gd_lightning.scalars import is_number
 
 __all__ = [
     "AT_BOUND",
@@ -38,7 +40,6 @@ FREE, FIXED, TIED = "free", "fixed", "tied"
 AT_BOUND, UNDETERMINED = "at bound", "undetermined"
 LEVEL = 0.95
 KINDS_OF_INTERVALS = ("t", "profile", "bootstrap")
-OPEN = 1e-4  # share of a derivative along a direction that the data leave open, above which it is more than rounding
 
 
 class Bands(NamedTuple):
@@ -131,11 +132,11 @@ class Uncertainty(NamedTuple):
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
         return np.where(self._open(slopes), np.inf, length_of(slopes * np.where(np.isinf(spread), 0.0, spread)))
 
-    def _open(self, slopes: Array) -> NDArray[np.bool_]:
+    def _open(self, slopes: Array) -> Bools:
         """Whether something with these slopes changes along an axis that the data leave open."""
         spread = self.spread if slopes.ndim == self.spread.ndim else self.spread[..., None, :]
         along = np.where(np.isinf(spread), np.abs(slopes), 0.0).max(axis=-1)
-        found: NDArray[np.bool_] = along > OPEN * length_of(slopes)
+        found: Bools = along > OPEN * length_of(slopes)
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -256,7 +257,7 @@ def check_level(level: float) -> float:
     Raises:
         InputError: it is no number between 0 and 1.
     """
-    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
+    if not is_number(level) or not 0 < float(level) < 1:
         raise InputError(f"level: given {level!r}, expected a number between 0 and 1, such as 0.95")
     return float(level)
 
@@ -360,8 +361,7 @@ def errors_of(problem: Residuals, sigma: Array, absolute_sigma: bool = False) ->
     spread[open_] = np.inf
     spread[~usable] = np.nan
     with np.errstate(all="ignore"):
-        faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
-    undetermined = ((np.where(open_[..., None], np.abs(vt), 0.0).max(axis=-2) > OPEN) | faint) & ~held
+        undetermined = left_open(problem, theta, norms, vt, ~open_) & ~held
     kinds = np.full((count, len(curve.names)), FIXED, dtype="<U12")
     kinds[:, problem.free] = np.where(held, AT_BOUND, np.where(undetermined, UNDETERMINED, FREE))
     params = problem.params(theta)

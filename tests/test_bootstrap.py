@@ -336,3 +336,18 @@ def test_what_the_data_leave_open_may_be_anything(kind, batch):
         torch.testing.assert_close(errors["c"], torch.as_tensor(line.standard_errors["c"]), rtol=1e-5, atol=0)
     assert drawn.covariance[..., 0, 1].isnan().all()
     assert drawn.covariance[..., 2, 2].isfinite().all()
+
+
+def test_points_are_left_out_a_few_at_a_time(monkeypatch):
+    curve, points = fitted("linear", *noisy_line(), [1.0, 1.0])
+    whole = bootstrap(curve, points, draws=50).intervals(kind="bca")
+    sizes = []
+
+    def noted(curve, drawn, *others):
+        sizes.append(drawn.targets.numel())
+        return refits(curve, drawn, *others)
+
+    monkeypatch.setattr(module, "AT_ONCE", 60)
+    monkeypatch.setattr(module, "refits", noted)
+    assert bootstrap(curve, points, draws=50).intervals(kind="bca") == whole
+    assert max(sizes) <= 60

@@ -14,11 +14,14 @@ from choosing import judge, make
 from conftest import ROOT, forked, gd_lightning
 from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
+from scipy.stats import chi2
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gd_lightning import Comparison, compare, functions
 from gd_lightning.__main__ import main
 from gd_lightning.comparison import split_functions
+from gd_lightning.comparison_table import comparison_markdown
+from gd_lightning.digits import share
 from gd_lightning.errors import InputError
 from gd_lightning.kept_out import draw_parts
 
@@ -401,6 +404,7 @@ def test_a_column_that_is_called_as_a_parameter_of_a_family_is_a_column(data):
 def test_commas_within_formulas():
     assert split_functions("gaussian, min(a, b)*t,a*exp(-t/tau)+c") == ["gaussian", "min(a, b)*t", "a*exp(-t/tau)+c"]
     assert split_functions("[linear,polynomial(6)]") == ["linear", "polynomial(6)"]
+    assert split_functions("`a,b`*k + c, linear, `d(`*k") == ["`a,b`*k + c", "linear", "`d(`*k"]
     with pytest.raises(InputError, match="expected names or formulas"):
         split_functions("linear,,gaussian")
 
@@ -539,7 +543,7 @@ def test_tensorboard_compares_the_functions(run):
     own = events(folder)
     assert own.Tags()["images"] == ["comparison"]
     text = own.Tensors("report/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| gaussian | 3 |" in text
+    assert "| `gaussian` | 3 |" in text
     assert "compare --data Table" in text
     runs = {path.name for path in folder.iterdir() if path.is_dir()}
     assert runs == {"gaussian", "a_1+_t-m_s_2", "linear", "logarithmic"}
@@ -598,3 +602,47 @@ def test_wrong_input_of_the_command(arguments, words, tmp_path):
     assert words in done.err
     assert done.err.count("\n") == 1
     assert not (tmp_path / "lightning_logs").exists()
+
+
+@pytest.mark.parametrize("by", ["cv", "holdout"])
+def test_of_predictions_that_differ_by_rounding_the_one_with_fewest_parameters_is_the_best(by):
+    t = np.arange(12.0)
+    found = compare(t, 2 * t + 1, ["cubic", "quadratic", "linear"], by=by)
+    assert [row.function for row in found.rows] == ["linear", "quadratic", "cubic"]
+    assert [row.difference for row in found.rows] == [0, 0, 0]
+    assert len(found.indistinguishable) == 3
+
+
+def test_of_fits_that_meet_every_point_none_describes_the_data_best():
+    found = compare([1.0, 2.0], [2.0, 3.0], "linear, a*exp(b*t)")
+    assert any("that tells nothing" in line for line in found.sentences)
+    assert not any("best" in line for line in found.sentences)
+    found = compare([1.0, 2.0, 3.0], [2.0, 3.0, 5.0], "linear, quadratic", by="aic")
+    assert not any("inf lower" in line for line in found.sentences)
+
+
+@pytest.mark.parametrize("chance", [0.007, 0.003])
+def test_residuals_beyond_sigma_are_told_where_the_fit_warns_of_them(chance):
+    t = np.arange(20.0)
+    noise = np.random.default_rng(1).normal(size=20)
+    noise -= np.polyval(np.polyfit(t, noise, 1), t)
+    y = 2 * t + 1 + noise * np.sqrt(chi2.isf(chance, 18) / (noise @ noise))
+    found = compare(t, y, "linear", sigma=np.ones(20), absolute_sigma=True)
+    told = any("larger than sigma says" in line for line in found.sentences)
+    assert told == any("larger than sigma says" in line for line in found.best.result.warnings) == (chance < 0.005)
+
+
+def test_markdown_of_a_name_with_a_bar_keeps_its_columns():
+    t = np.arange(10.0)
+    found = compare({"x|y": t}, 2 * t + np.sin(t), ["a*`x|y` + b", "a*`x|y`"])
+    text = comparison_markdown(found.to_dict())
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {9}
+    assert r"| `` a*`x\|y` + b `` |" in text
+
+
+def test_the_table_tells_how_near_to_one_r2_is():
+    t = np.arange(10.0)
+    found = compare(t, 2 * t + 0.001 * np.sin(t), ["linear"])
+    assert f" {share(found.best.r2)} " in str(found).splitlines()[1]
+    assert share(found.best.r2).startswith("0.99999")

@@ -384,13 +384,13 @@ def test_where_no_curvature_can_be_told(function, start, loss, rule):
     assert math.isnan(found.steps_per_e)
     assert found.warning() is None
     assert len(found.sentences()) >= 1
-    assert auto_lr(curve, points, make_loss(loss), linear=True) == 1e-5
+    assert auto_lr(curve, points, make_loss(loss), True, rule([curve.params], 0.1)) == 1e-5
 
 
 def test_a_curvature_beyond_the_largest_number():
     curve = started("a*1e170*t", [1.0])
     assert math.isnan(told(curve, Points(T, T)).largest_stable_lr)
-    assert auto_lr(curve, Points(T, T), mse, linear=True) == 1e-5
+    assert auto_lr(curve, Points(T, T), mse, True, SGD([curve.params], 0.1)) == 1e-5
     assert told(curve, Points(T, T), loss=make_loss("huber")).largest_curvature > 1e169  # whose weights are as small
 
 
@@ -429,16 +429,15 @@ def test_the_limit_follows_the_units_of_t(scale):
 
 
 @pytest.mark.parametrize("function", FAMILIES)
-@pytest.mark.parametrize("rule", [None, *KNOWN])
+@pytest.mark.parametrize("rule", KNOWN)
 def test_auto_is_the_best_fixed_rate_of_a_linear_function(function, rule):
     values = of_numpy(FAMILIES[function](CENTRED.numpy()))
     curve, points = started(function), Points(CENTRED, CENTRED)
-    optimizer = None if rule is None else KNOWN[rule][0]([curve.params], 0.1)
+    optimizer = KNOWN[rule][0]([curve.params], 0.1)
     lr = auto_lr(curve, points, mse, True, optimizer)
-    if rule in (None, "SGD", "torch SGD"):
+    if rule in ("SGD", "torch SGD"):
         assert lr == pytest.approx(2 / (values[0] + values[-1]), rel=1e-12)
-    if optimizer is not None:
-        assert lr == guidance(curve, points, optimizer, linear=True).best_lr
+    assert lr == guidance(curve, points, optimizer, linear=True).best_lr
     for loss, linear in ((mse, False), (mae, True), (make_loss("huber(1e9)"), True)):
         assert auto_lr(curve, points, loss, linear, optimizer) == pytest.approx(1 / values[0], rel=1e-12)
 

@@ -345,3 +345,18 @@ def test_judge_by_hand():
     assert at(a + 0.5 * beside, b).status == "converged"
     assert at(a + 2 * beside, b) is None
     assert at(-1.0, b, "log(a)*t + b") is None
+
+
+def test_the_sentence_names_what_the_errors_call_undetermined():
+    """Along (1, -1, 0.01) nothing changes, so that c can be anything as well."""
+    t = np.linspace(0, 1, 30)
+    y = 3 * t + np.cos(9 * t) + 0.01 * np.sin(40 * t)
+    result = fit("a*t + b*(t + 0.01*cos(9*t)) + c*cos(9*t)", t, y)
+    assert "the data do not determine a, b and c apart" in result.message
+    assert list(result.uncertainty.kinds) == ["undetermined"] * 3
+
+
+def test_tolerances_of_numpy_and_torch():
+    found = Tolerance.of(torch.float64, {"loss": np.float32(0.25), "step": torch.tensor(0.5)})
+    assert found == Tolerance(0.25, 0.5, 0.5)
+    assert all(type(value) is float for value in found)

@@ -234,3 +234,9 @@ def test_options_that_cannot_be(tmp_path, options, message):
     with pytest.raises(InputError, match=message) as caught:
         rows(tmp_path, "x,y,s\n1,2,1\n2,-3,0\n3,4,1\n", **options)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", [1.5, "a", True, -1, 2**32])
+def test_a_seed_that_is_none_is_refused(seed):
+    with pytest.raises(InputError, match=f"^data.seed: given {seed!r}, expected a whole number "):
+        NoisySeries(seed=seed)

@@ -164,3 +164,13 @@ def test_a_loaded_descent_goes_on_with_the_series_that_had_arrived():
     for _ in range(20):
         assert then.step(rule, points)
     assert torch.equal(then.curve.params, straight.curve.params)
+
+
+def test_what_was_seen_before_the_last_step_of_many(article):
+    curve = Curve("quadratic")
+    curve.start(torch.tensor(list(article.init.values())))
+    descent, points = Descent(curve), Points(article.t, article.y)
+    assert len(descent.advance(SGD([curve.params], 1e-5), points, 10)) == 10
+    preds, loss = descent.seen
+    assert torch.equal(preds, curve.evaluate(article.t, descent.params_before).detach())
+    assert loss.item() == descent.loss

@@ -132,3 +132,17 @@ def test_a_number_that_is_not_finite_has_words():
     assert number(None) == "not finite"
     assert number(1 / 3) == "0.333333"
     assert number(1 / 3, 9) == "0.333333333"
+
+
+def test_an_end_far_beyond_the_digits_of_its_interval():
+    assert digits(1.0, 0.01).interval(0.9, 1e30) == ("0.900", "1e+30")
+    assert digits(1e-6, 1e-8).interval(0.0, 1e30) == ("(0.000", "1e+36)e-06")
+
+
+@pytest.mark.parametrize(("value", "text"), [(math.nan, "nan"), (-math.inf, "-inf"), (-1e5, "-1e+05")])
+def test_a_share_of_any_size(value, text):
+    assert share(value) == text
+
+
+def test_a_share_with_decimal_places_at_least():
+    assert [share(value, 4) for value in (0.6654, 0.9999987, 0.0)] == ["0.6654", "0.9999987", "0.0000"]

@@ -314,6 +314,7 @@ class TestFunctions:
         done = gd_lightning("functions", "gaussian", cwd=tmp_path)
         assert (done.code, done.err) == (0, "")
         assert "parameters: amplitude, center, width" in done.out
+        assert "linear in its parameters starts at random, unless" in done.out
         done = gd_lightning("functions", "a*exp(-t/tau)", cwd=tmp_path)
         assert "names: a, t, tau" in done.out
 

@@ -169,7 +169,7 @@ def test_in_single_precision(fitted, tmp_path):
         (("--trainer.precision", "16-mixed"), "expected 64-true or 32-true"),
         (("--model.compile", "perhaps"), "expected one of auto, true, false"),
         (("--model.max_steps", "0"), "expected at least 1"),
-        (("--model.absolute_sigma", "true"), "there is no data.sigma"),
+        (("--model.absolute_sigma", "true"), "there is no sigma"),
         (("--data.chunk_series", "0"), "expected a whole number of at least 1"),
         (("--model.lr", "1"), "--model.lr"),
     ],

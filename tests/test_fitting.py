@@ -7,6 +7,7 @@ import torch
 
 import gd_lightning
 from gd_lightning import SGD, FitResult, InputError, fit
+from gd_lightning.compiled import repeat
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 
 
@@ -256,3 +257,36 @@ def test_a_start_without_a_loss_has_no_summary_and_an_exact_fit_has_its_suggesti
     assert fit("a*log(t - b)", [1.0, 2, 3], [1.0, 2, 3], init={"a": 1, "b": 5}, lr=1e-3).summary.sentences == ()
     line = fit("linear", range(10), [2 * n + 1 for n in range(10)], lr="auto", steps=300)
     assert line.summary.suggestion == "LevenbergMarquardt"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "compile: given true, and Levenberg-Marquardt compiles the steps of more than 50 series only"),
+        ({"lr": 1e-5}, "compile: given steps 10, expected at least 100"),
+        ({"optimizer": torch.optim.Adam, "lr": 1e-5, "steps": 100}, "compile: given the optimizer Adam"),
+        (
+            {"lr": 1e-5, "steps": 100, "scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)},
+            "compile: a scheduler",
+        ),
+    ],
+    ids=["least squares", "few steps", "torch", "scheduler"],
+)
+def test_steps_that_cannot_be_compiled_are_refused(article, options, message):
+    with pytest.raises(InputError, match=f"^{message}"):
+        fit("quadratic", article.t, article.y, compile=True, **options)
+
+
+def test_compiled_steps_go_the_same_way(article, monkeypatch):
+    taken = []
+
+    def in_python(step, steps, options=None):  # the same steps without a compiler, which takes its time
+        taken.append(steps)
+        return repeat(step, steps)
+
+    monkeypatch.setattr("gd_lightning.compiled.compile_steps", in_python)
+    options = {"init": article.init, "lr": 1e-5, "steps": 800, "dtype": torch.float64}
+    compiled = fit("quadratic", article.t, article.y, compile=True, **options)
+    plain = fit("quadratic", article.t, article.y, **options)
+    assert taken == [100]
+    np.testing.assert_allclose(compiled.rmse_history, plain.rmse_history, rtol=1e-9)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gd_lightning import functions
+from gd_lightning import fit, functions
 from gd_lightning.errors import InputError
 from gd_lightning.formula import CONSTANTS, DEEPEST, FUNCTIONS, LARGEST_EXPONENT, LONGEST, Formula
 
@@ -576,3 +576,24 @@ def test_any_text_is_a_formula_or_is_refused_at_once_and_touches_nothing(watch, 
         value = formula(*(torch.full((2,), 0.5, dtype=DOUBLE) for _ in formula.names))
         assert isinstance(value, torch.Tensor)
         assert value.shape in {(), (2,)}
+
+
+def test_a_name_stays_as_it_is_typed():
+    """Python's parser would spell the micro sign, U+00B5, as the Greek letter, U+03BC, and ligatures as letters."""
+    micro, greek, ligature = "\u00b5", "\u03bc", "\ufb01t"
+    formula = Formula(f"{micro}*t + {greek} + 2*{micro}*{ligature}")
+    assert formula.names == (micro, "t", greek, ligature)
+    assert formula(2.0, torch.tensor(3.0), 5.0, 7.0).item() == 2 * 3 + 5 + 2 * 2 * 7
+    with pytest.raises(InputError, match="column 6: a power of"):
+        Formula(f"({micro})**1000")
+    with pytest.raises(InputError, match="not an expression"):
+        Formula("t\u00b2")
+
+
+def test_a_parameter_and_a_column_by_the_micro_sign():
+    t = [0.0, 1.0, 2.0, 3.0]
+    result = fit("\u00b5*t + b", t, [1.0, 3.0, 5.0, 7.0], init={"\u00b5": 1})
+    assert result.parameters == pytest.approx({"\u00b5": 2, "b": 1})
+    result = fit("a*\u00b5 + b", {"\u00b5": t}, [1.0, 3.0, 5.0, 7.0])
+    assert result.parameters == pytest.approx({"a": 2, "b": 1})
+    assert Formula(result.to_formula()).names == ("\u00b5",)

@@ -171,3 +171,9 @@ def test_a_function_of_python_has_no_formula():
 def test_infinity_has_no_digits():
     with pytest.raises(InputError, match="formula: a is inf; expected finite parameters"):
         formula_text(resolve("linear"), {"a": math.inf, "b": 1.0})
+
+
+def test_a_falling_hill_whose_exponent_is_an_expression():
+    t = torch.tensor([0.0, 1.0, 4.0])
+    text = formula_text(Formula("hill(t, m, h, 2*e)"), {"m": 1.0, "h": 2.0, "e": -1.0})
+    torch.testing.assert_close(Formula(text)(t), 1 / (1 + (t / 2) ** 2))

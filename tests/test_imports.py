@@ -11,6 +11,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "gd_lightning"
 CORE = [
     "errors",
+    "arrays",
+    "scalars",
+    "words",
     "files",
     "functions",
     "listing",
@@ -107,7 +110,7 @@ def test_the_core_imports_the_core(module):
 
 @pytest.mark.parametrize("module", ["functions", "losses", "optim"])
 def test_the_ideas_of_the_core_do_not_import_one_another(module):
-    assert imported(module) <= {"errors", "guesses", "listing"}
+    assert imported(module) <= {"errors", "guesses", "listing", "scalars"}
 
 
 def test_the_version_is_told_without_importing_torch():

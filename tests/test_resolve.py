@@ -251,3 +251,12 @@ def test_a_function_in_its_own_order_is_bound_to_itself():
     assert bind(line) is line
     assert bind(line, ("b",)) is not line
     assert bind(line, ("b",))(1.0, 2.0, 3.0) == line(2.0, 3.0, 1.0)
+
+
+@pytest.mark.parametrize("default", [np.float32(1), np.int64(1), torch.tensor(1.0)], ids=["float32", "int64", "tensor"])
+def test_a_default_may_be_a_number_of_another_library(default):
+    def line(t, a, b=default):
+        return a * t + b
+
+    assert arguments(line) == ("t", "a", "b")
+    assert default_values(line) == {"b": 1.0}

@@ -78,3 +78,17 @@ def test_intervals_of_three_kinds():
     assert len({tuple(result.intervals(0.8, kind)["tau"]) for kind in ("t", "profile", "bootstrap")}) == 3
     with pytest.raises(InputError, match=r"kind: given 'profil'; did you mean 'profile'\?"):
         result.intervals(0.8, "profil")
+
+
+def test_the_median_rmse_is_that_of_what_was_fitted():
+    t = torch.arange(5.0)
+    y = torch.stack([2 * t + 0.1 * t.cos(), t + torch.nan, 3 * t + 0.2 * t.sin(), t + 0.3 * t.cos()])
+    result = fit("linear", t, y)
+    assert f"median RMSE {result.rmse[[0, 2, 3]].median():.6g}" in repr(result)
+    assert "median RMSE nan" in repr(fit("linear", t, y[[1, 1]]))
+
+
+def test_statuses_that_are_as_many_stand_by_the_alphabet():
+    t = torch.arange(5.0)
+    result = fit("linear", t, torch.stack([t + torch.nan, 2 * t + 0.1 * t.cos()]))
+    assert "1 converged, 1 unusable" in repr(result)
