@@ -4,9 +4,11 @@ The names are handed on lazily: `from gd_lightning import fit` imports torch, an
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as type checkers understand it; `python -m` would look for typing in the working folder first
 if TYPE_CHECKING:
+    from typing import Any
+
     from gd_lightning.callbacks import LearningRateGuide, PredictionPlots, RunReport, StepProgressBar, Stopping
     from gd_lightning.comparison import Comparison, compare
     from gd_lightning.curve import Curve
@@ -68,7 +70,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"gd_lightning.{home}"), name)

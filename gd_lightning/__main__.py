@@ -1,14 +1,33 @@
 """`gd-lightning` and `python -m gd_lightning`."""
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks in the working folder first, where a file may be called like a module that is imported below
+    del sys.path[0]
+
 import gc
 import os
-import sys
 from collections.abc import Sequence
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code: 0 done, 2 wrong input, 3 diverged, 130 interrupted."""
-    args = list(sys.argv[1:] if args is None else args)
+    from gd_lightning import imports
+    from gd_lightning.errors import InputError
+    from gd_lightning.terminal import complain
+
+    try:
+        rest, modules = imports.typed(sys.argv[1:] if args is None else args)
+        with imports.only(modules):
+            return command(rest)
+    except InputError as error:
+        complain(error)
+        return 2
+
+
+def command(args: list[str]) -> int:
+    """Run one of the commands."""
     if args == ["--version"]:
         from gd_lightning import __version__
 

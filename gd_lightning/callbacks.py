@@ -30,6 +30,7 @@ from gd_lightning.rendering import Pixels, Reel, pixels, png
 from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
+from gd_lightning.terminal import say
 from gd_lightning.uncertainty import Uncertainty
 from gd_lightning.words import plural
 
@@ -300,9 +301,9 @@ class RunReport(Callback):
             self._show_in_tensorboard(trainer, module, content)
         if (steps := steps_table(content)) is not None:
             Console().print(steps)
-        print(report(content))
+        say(report(content))
         if folder is not None:
-            print(f"Run folder: {folder}\nNext: {self.next_command}")
+            say(f"Run folder: {folder}\nNext: {self.next_command}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or trainer.train_dataloader is None:
@@ -398,7 +399,7 @@ class LearningRateGuide(Callback):
         if told is None:
             return
         if trainer.is_global_zero and trainer.global_step == 0:
-            Console().print("\n".join(told.sentences()), soft_wrap=True, highlight=False)
+            say("\n".join(told.sentences()))
         self._warn(trainer, told)
         self._log(trainer, told, trainer.global_step)
         self._changes, self._seen = not told.exact, trainer.global_step
@@ -419,7 +420,7 @@ class LearningRateGuide(Callback):
         warning = told.warning()
         if warning is not None and trainer.is_global_zero and not self.warned:
             self.warned = True
-            Console().print(f"Warning: {warning}", soft_wrap=True, highlight=False)
+            say(f"Warning: {warning}")
 
     def _log(self, trainer: Trainer, told: Guidance, step: int) -> None:
         figures = {

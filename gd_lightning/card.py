@@ -7,7 +7,9 @@ from rich.table import Table
 from gd_lightning.milestones import is_round
 from gd_lightning.report import report
 from gd_lightning.report_cells import is_batch
+from gd_lightning.report_formats import block, code, marked
 from gd_lightning.report_words import ROWS, is_flat
+from gd_lightning.terminal import printable
 
 __all__ = ["card", "scalars", "steps_table"]
 
@@ -63,13 +65,12 @@ def card(result: dict[str, Any], command: str) -> str:
     moves = TANGENT if tangent else GRADIENT.format(loss={"mse": "the mean squared error, MSE"}.get(loss, loss))
     told = [line for line in (result["guidance"] or {"sentences": []})["sentences"] if line not in result["summary"]]
     return f"""\
-```
-{report(result)}
-```
+{block(report(result))}
 
-{" ".join(told)}
+{marked(printable(" ".join(told)))}
 
-Made by `{command}` with seed {result["seed"]}; `gd-lightning report` tells it again, as Markdown or LaTeX too.
+Made by {code(printable(command))} with seed {result["seed"]}; `gd-lightning report` tells it again, as Markdown
+or LaTeX too.
 
 ### What you are looking at
 

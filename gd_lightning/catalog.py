@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gd_lightning.errors import InputError
 from gd_lightning.listing import Family, families
+from gd_lightning.terminal import complain, say
 
 __all__ = ["description", "listing", "one", "run"]
 
@@ -14,7 +15,8 @@ USAGE = """\
 usage: gd-lightning functions [NAME]
 
 Lists the families of functions, or shows one of them in full. NAME may also be a formula, such as
-"a*exp(-t/tau) + c", or an import path, such as my_curves.damped: it is shown as it is understood."""
+"a*exp(-t/tau) + c", or an import path, such as my_curves.damped: it is shown as it is understood.
+--allow-import MODULE lets the path lead out of this folder."""
 
 NOTE = """\
 (a function that is linear in its parameters starts at random, unless with --model.start data, or where a table is
@@ -75,13 +77,13 @@ def run(args: Sequence[str]) -> int:
         return 0
     if len(args) > 1 or (args and args[0].startswith("--")):
         given = " ".join(args)
-        sys.stderr.write(f"gd-lightning: error: functions: given {given!r}, expected one name; quote a formula\n")
+        complain(f"functions: given {given!r}, expected one name; quote a formula")
         return 2
     try:
-        print(one(args[0]) if args else listing(), flush=True)
+        say(one(args[0]) if args else listing())
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
-        sys.stderr.write(f"gd-lightning: error: {error}\n")
+        complain(error)
         return 2
     return 0

@@ -1,16 +1,20 @@
 """Finding, reading and checking the checkpoint from which a run goes on."""
 
+import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from gd_lightning.errors import InputError
 
-__all__ = ["LAST", "differences", "epochs_done", "find_last", "load", "of"]
+__all__ = ["LAST", "differences", "epochs_done", "find_last", "load", "of", "remark"]
 
 LAST = "last"
+WITH_CODE, WITHOUT_CODE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 def find_last(root: Path) -> Path | None:
@@ -50,13 +54,45 @@ def load(path: Path) -> dict[str, Any]:
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "no such file"
         raise InputError(f"ckpt_path: {kind}: {path}; expected 'last' or a file such as {example}")
+    if all(_is_set(name) for name in (WITH_CODE, WITHOUT_CODE)):
+        raise InputError(f"ckpt_path: {WITH_CODE} and {WITHOUT_CODE} are both set in the environment; unset the first")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        if "curve.params" in checkpoint["state_dict"] and {"global_step", "loops", "descent"} <= checkpoint.keys():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a file looks like a program: it is refused
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        params = checkpoint["state_dict"]["curve.params"]
+        if isinstance(params, Tensor) and {"global_step", "loops", "descent"} <= checkpoint.keys():
+            _check_files(path, checkpoint.get("callbacks") or {})
             return dict(checkpoint)
+    except InputError:
+        raise
     except Exception:  # whatever else the file may be, unpickling it fails in its own way
         pass
     raise InputError(f"ckpt_path: {path} is no checkpoint of a fit; expected 'last' or a file such as {example}")
+
+
+def _check_files(path: Path, callbacks: Mapping[str, Mapping[str, Any]]) -> None:
+    """Refuse a checkpoint whose callbacks would take other files for older checkpoints, which they remove.
+
+    Raises:
+        InputError: naming the first such file.
+    """
+    for state in callbacks.values():
+        files = [state[key] for key in ("best_model_path", "kth_best_model_path", "last_model_path") if state.get(key)]
+        for file in (*files, *state.get("best_k_models", {})):
+            if not str(file).endswith(".ckpt"):
+                raise InputError(f"ckpt_path: {path} takes {file} for a checkpoint that it may remove; expected .ckpt")
+
+
+def remark() -> str | None:
+    """What to say where the environment asks torch to run the code in checkpoints, which `load` does not do."""
+    if not _is_set(WITH_CODE):
+        return None
+    return f"{WITH_CODE} is set in the environment; checkpoints are read as tensors, numbers and text all the same."
+
+
+def _is_set(name: str) -> bool:
+    return os.environ.get(name, "").lower() in ("1", "y", "yes", "true")  # as torch reads it
 
 
 def epochs_done(checkpoint: Mapping[str, Any]) -> int:

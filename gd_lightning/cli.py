@@ -1,9 +1,7 @@
 """The command line: LightningCLI with the commands fit, predict, sweep and compare."""
 
 import argparse
-import csv
 import hashlib
-import io
 import json
 import math
 import shlex
@@ -13,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pydoc import locate
 from typing import Any, NoReturn, Protocol
 
 import numpy as np
@@ -42,21 +39,25 @@ from gd_lightning.cautions import ARRIVED
 from gd_lightning.comparison import BY, DRAWN, FOLDS, compare
 from gd_lightning.comparison_report import comparison_report
 from gd_lightning.comparison_report import write_run as write_comparison
+from gd_lightning.configurations import check_output, class_at, only_classes, restrict
 from gd_lightning.data import ARTICLE_SEED, SEED_BITS, Series, columns_of
 from gd_lightning.descent import DIVERGED
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_function, check_points, check_seed
+from gd_lightning.imports import OPTION
 from gd_lightning.landscape import check_axes
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_numbers
 from gd_lightning.quiet import silence
+from gd_lightning.spreadsheets import csv_text
 from gd_lightning.starts import check_squares
 from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
+from gd_lightning.terminal import complain, printable, say, warn
 from gd_lightning.uncertainty import AT_BOUND, LEVEL, Bands, Uncertainty, check_level
 
 __all__ = ["CommandLine", "run"]
@@ -75,19 +76,22 @@ COMMANDS = {
     "fit_many": "Fit a function to each of very many series, from Parquet to Parquet.",
     "export": "Write the curve of a run as ONNX, program, formula or JSON.",
 }
+ALLOW = f"""{OPTION} MODULE, as often as needed, allows functions and classes of other modules to be named: beside those
+of files in this folder, and of this package, torch.optim and Lightning's callbacks and loggers."""
 COMPARISONS = ("sweep", "compare")  # which need none of the Trainer's loop, and leave no checkpoint
-
-
-def complain(problem: object) -> None:
-    """Say in one line what is wrong."""
-    sys.stderr.write(f"gd-lightning: error: {' '.join(str(problem).split())}\n")
 
 
 class Parser(LightningArgumentParser):
     """A parser whose errors are one line, and which takes options only as they are spelt."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, allow_abbrev=False, **kwargs)
+        restrict()
+        super().__init__(*args, allow_abbrev=False, **{"epilog": ALLOW, **kwargs})
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        config = super().parse_args(*args, **kwargs)
+        only_classes(config)
+        return config
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         if not self.exit_on_error:  # a parser within a parser, whose message becomes a part of the outer one's
@@ -157,8 +161,8 @@ def canonical(value: Any) -> Any:
         return value
     value = {key: canonical(item) for key, item in value.items()}
     if "class_path" in value:
-        found = locate(value["class_path"])
-        value["class_path"] = f"{found.__module__}.{found.__qualname__}"  # type: ignore[attr-defined]
+        found = class_at(value["class_path"])
+        value["class_path"] = f"{found.__module__}.{found.__qualname__}"
     return value
 
 
@@ -364,6 +368,8 @@ class CommandLine(LightningCLI):
         self._settle_precision(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
+        if self.config.subcommand == "predict" and not self._is_typed("--output"):
+            check_output(config.output, ".csv")
         if self.config.subcommand in COMPARISONS:
             self.checkpoint = None
             return
@@ -375,10 +381,12 @@ class CommandLine(LightningCLI):
                 given = f"{named!r}, and {where} holds no run with a checkpoint" if named else "none"
                 raise InputError(f"ckpt_path: given {given}; expected the checkpoint of a fit, or 'last' after one")
             if named:
-                print(f"No earlier run under {where}: starting from the beginning.")
+                say(f"No earlier run under {where}: starting from the beginning.")
             config.ckpt_path = self.checkpoint = None
             return
         self.checkpoint = checkpoints.load(path)
+        if (remark := checkpoints.remark()) is not None:
+            warn(remark)
         config.ckpt_path = str(path)
         if self.config.subcommand == "fit":
             self._refuse_what_cannot_go_on(path, config.trainer)
@@ -388,6 +396,8 @@ class CommandLine(LightningCLI):
         """What Lightning takes and a fit does not."""
         if trainer.limit_train_batches == 0 or trainer.limit_predict_batches == 0:
             raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
+        if "://" in str(trainer.default_root_dir):
+            raise InputError(f"trainer.default_root_dir: given {trainer.default_root_dir}, expected a folder here")
         if any(way in str(trainer.strategy) for way in ("spawn", "fork", "notebook")):
             raise InputError(
                 f"trainer.strategy: given {trainer.strategy!r}, whose processes keep the result to themselves; "
@@ -482,7 +492,11 @@ class CommandLine(LightningCLI):
         """A run that goes on must have the model and the data that it began with."""
         assert self.checkpoint is not None
         if "config" in self.checkpoint:
-            saved, present = essentials(self.checkpoint["config"]), essentials(present)
+            try:
+                saved = essentials(self.checkpoint["config"])
+            except (LookupError, TypeError, AttributeError):
+                raise InputError(f"ckpt_path: {path} holds no configuration of a fit; start afresh") from None
+            present = essentials(present)
         else:  # made by a Trainer in Python, which knows no configuration
             saved = {"model": self.checkpoint["hyper_parameters"]}
             present = {"model": {key: present["model"][key] for key in saved["model"]}}
@@ -558,7 +572,7 @@ class CommandLine(LightningCLI):
             )
         if self.trainer.is_global_zero:
             done = self.checkpoint["global_step"]
-            print(f"Going on from {self._get(self.config, 'ckpt_path')} after step {done}.")
+            say(f"Going on from {self._get(self.config, 'ckpt_path')} after step {done}.")
             if (
                 checkpoints.epochs_done(self.checkpoint) == self.trainer.max_epochs
                 or 0 <= self.trainer.max_steps <= done
@@ -603,21 +617,18 @@ class CommandLine(LightningCLI):
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
         bands = None if told is None else told.bands(model.curve, points.t, preds, level, points.sigma)
         output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
-        text = io.StringIO()
-        writer = csv.writer(text)
         names = [*(["series"] if preds.dim() > 1 else []), *datamodule.labels[:-1], "data", "prediction", "residual"]
-        writer.writerow([*names, *(() if bands is None else bands._fields[1:])])
         rows = prediction_rows(points, preds, datamodule.series_names, bands)
-        writer.writerows(rows)
+        table = [[*names, *(() if bands is None else bands._fields[1:])], *rows]
         try:
-            write_whole(output, text.getvalue())
+            write_whole(output, csv_text(table))
         except OSError as error:
             raise InputError(f"output: cannot write {output}: {error.strerror}; expected a file name") from None
-        print(f"Wrote {len(rows)} rows to {output}")
+        say(f"Wrote {len(rows)} rows to {output}")
         if unknown.all():
-            print(f"No data, no residuals: no row has a value of {datamodule.labels[-1]}.")
+            say(f"No data, no residuals: no row has a value of {datamodule.labels[-1]}.")
         if remark:
-            print(remark)
+            say(remark)
 
     @staticmethod
     def _told(model: CurveFit, ckpt_path: Path, series: Sequence[str]) -> tuple[Uncertainty | None, str]:
@@ -630,10 +641,9 @@ class CommandLine(LightningCLI):
             result = json.loads(path.read_text(encoding="utf-8"))
             told = Uncertainty.from_dict(result)
             fitted = result["data"].get("series") or series
-        except (OSError, ValueError, KeyError, TypeError):
+            told = told.select([fitted.index(name) for name in series]) if series else told
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return None, f"No bands: {path} does not tell the errors of these parameters."
-        if series:
-            told = told.select([fitted.index(name) for name in series])
         if not np.array_equal(told.params, model.curve.params.detach().double().cpu().numpy()):
             return None, f"No bands: the parameters of {path} are not those of {ckpt_path}."
         if not set(np.ravel(result["status"])) <= set(ARRIVED):
@@ -642,6 +652,10 @@ class CommandLine(LightningCLI):
         if held:
             return told, f"At a bound: {', '.join(held)}, which the bands take as known to be there."
         return told, ""
+
+    def _prepare_subcommand_kwargs(self, subcommand: str) -> dict[str, Any]:
+        # said to Lightning, too, so that nothing in the environment makes it read anything else
+        return {**super()._prepare_subcommand_kwargs(subcommand), "weights_only": True}
 
     def _run_subcommand(self, subcommand: str) -> None:
         if subcommand == "sweep":
@@ -727,11 +741,9 @@ class CommandLine(LightningCLI):
             text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
             write_whole(folder / "config.yaml", text)
             write(folder)
-        console = Console()
-        console.print(report, soft_wrap=True, highlight=False)
+        Console().print(report, soft_wrap=True, highlight=False)
         if folder is not None:
-            console.print(f"Run folder: {folder}", soft_wrap=True, highlight=False)
-            console.print(f"Next: {tensorboard_command(self.trainer)}", soft_wrap=True, highlight=False)
+            say(f"Run folder: {folder}\nNext: {tensorboard_command(self.trainer)}")
 
     def _sweep_steps(self) -> int:
         """The limit that was typed; else that of the configuration, but no fewer than tell learning rates apart."""
@@ -827,7 +839,7 @@ def ended(command: Callable[[], object], report: Ending) -> int:
     except (KeyboardInterrupt, SystemExit) as error:
         if report.interrupted is None and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
             raise
-        sys.stderr.write(f"gd-lightning: interrupted{report.where}\n")
+        sys.stderr.write(f"gd-lightning: interrupted{printable(report.where)}\n")
         return report.interrupted or INTERRUPTED
     except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
         complain(error)

@@ -13,6 +13,8 @@ from torch.utils.tensorboard.summary import hparams
 from gd_lightning.comparison import Comparison, Row
 from gd_lightning.comparison_table import CRITERIA, comparison_markdown, lines_of, rows_of
 from gd_lightning.rendering import pixels, png
+from gd_lightning.report_formats import code
+from gd_lightning.terminal import printable
 
 __all__ = ["card", "comparison_report", "write_run"]
 
@@ -29,8 +31,8 @@ def comparison_report(found: Comparison) -> RenderableType:
     near = found.indistinguishable
     for row, cells in zip((*found.rows, found.baseline), body, strict=True):
         style = "bold" if row in near else None if row.fitted else "dim"
-        table.add_row(*map(Text, cells), style=style)
-    return Group(table, "", *map(Text, lines_of(found.told)))
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    return Group(table, "", *(Text(printable(line)) for line in lines_of(found.told)))
 
 
 def card(found: Comparison, command: str) -> str:
@@ -43,7 +45,7 @@ def card(found: Comparison, command: str) -> str:
     return f"""\
 {comparison_markdown(found.to_dict())}
 
-Made by `{command}` with seed {found.seed}.
+Made by {code(printable(command))} with seed {found.seed}.
 
 ### What you are looking at
 

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gd_lightning.digits import number, share
-from gd_lightning.report import printable, wrapped
+from gd_lightning.report import wrapped
 from gd_lightning.report_formats import code, markdown_table, marked
+from gd_lightning.terminal import printable
 from gd_lightning.words import plural
 
 __all__ = [

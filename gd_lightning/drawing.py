@@ -28,6 +28,7 @@ from torch import Tensor
 
 from gd_lightning.arrays import Array, Bools
 from gd_lightning.milestones import is_one_two_five
+from gd_lightning.terminal import printable
 
 __all__ = [
     "MARGIN",
@@ -363,9 +364,12 @@ def count_missing(*groups: Drawable) -> int:
 
 
 def write(text: Text, words: str, inches: float) -> None:
-    """Set words in lines that are no longer than so many inches, and as they are: `$` begins no formula."""
+    """Set words in lines that are no longer than so many inches, and as they are: `$` begins no formula.
+
+    Of a letter that no font has, matplotlib warns, and that prints it: control characters are written out.
+    """
     letters = max(int(inches * 72 / (0.6 * float(text.get_fontsize()))), 8)  # a letter is 0.6 of its size wide
-    lines = (textwrap.fill(line, letters, max_lines=3, placeholder=" ...") for line in words.splitlines())
+    lines = (textwrap.fill(line, letters, max_lines=3, placeholder=" ...") for line in printable(words).splitlines())
     text.set_text("\n".join(lines))
     text.set_parse_math(False)
 

@@ -5,7 +5,6 @@ import inspect
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
 
 from gd_lightning.errors import suggest
@@ -25,6 +24,10 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     path = f"{key}.{inner}" if inner else key
     class_path = _found(r"Problem with given class_path '([^']+)'", message) or _found(r"class_path='([^']+)'", message)
 
+    if denied := _found(r"Importing '([^']+)' is not allowed", message):
+        from gd_lightning.configurations import refusal
+
+        return str(refusal(denied, key or ""))
     if option := _found(r"unrecognized arguments: (\S+)", message):
         option = option.partition("=")[0]
         return f"unknown option {option}{_near(option, _options(parser))} (--help lists all)"
@@ -122,8 +125,9 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 
 def _arguments(class_path: str) -> list[str]:
-    module, _, name = class_path.rpartition(".")
-    return list(inspect.signature(getattr(import_module(module), name)).parameters)
+    from gd_lightning.configurations import class_at
+
+    return list(inspect.signature(class_at(class_path)).parameters)
 
 
 def _classes(key: str) -> set[str]:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import yaml
 
+from gd_lightning import yaml_text
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.report import check_schema
+from gd_lightning.terminal import complain, printable_json, say, warn
 
 if TYPE_CHECKING:
     from gd_lightning.curve import Curve
@@ -21,7 +23,8 @@ __all__ = ["run"]
 
 DESCRIPTION = """\
 Write the curve that a run has fitted: as ONNX, as a program of torch.export, as a formula with its numbers, or its
-result.json. The last two are printed unless --output is given."""
+result.json. The last two are printed unless --output is given. --allow-import MODULE lets the run's function be of a
+module outside this folder."""
 FORMATS = {"onnx": "curve.onnx", "program": "curve.pt2", "formula": None, "json": None}
 EXAMPLE = "lightning_logs/version_0"
 
@@ -51,7 +54,7 @@ def run(args: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
-        sys.stderr.write(f"gd-lightning: error: {error}\n")
+        complain(error)
         return 2
     return 0
 
@@ -84,7 +87,8 @@ def _found(run: str) -> Path:
 
 def _export(path: Path, to: str, output: Path | None) -> None:
     if to == "json":
-        return _show(_result_text(path), output)
+        text = _result_text(path)
+        return _show(text if output else printable_json(text), output)
     fitted = _fitted(path)
     if to == "formula":
         from gd_lightning.formula_text import formula_texts
@@ -99,19 +103,19 @@ def _export(path: Path, to: str, output: Path | None) -> None:
         write(fitted.curve, target, labels=fitted.labels)
     except OSError as error:
         raise _unwritable(target, error) from None
-    print(f"Wrote {target}", flush=True)
+    say(f"Wrote {target}")
     return None
 
 
 def _show(text: str, output: Path | None) -> None:
     if output is None:
-        print(text.rstrip("\n"), flush=True)
+        say(text.rstrip("\n"))
         return
     try:
         write_whole(output, text.rstrip("\n") + "\n")
     except OSError as error:
         raise _unwritable(output, error) from None
-    print(f"Wrote {output}", flush=True)
+    say(f"Wrote {output}")
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
@@ -182,7 +186,7 @@ def _from_folder(folder: Path) -> Fitted:
 
     result = _as_result(folder / "result.json", _text(folder / "result.json"))
     try:
-        config = yaml.safe_load(_text(folder / "config.yaml"))
+        config = yaml_text.load(_text(folder / "config.yaml"))
         predictors, data = config["model"]["predictors"], config["data"].get("init_args") or {}
         double = "64" in str(config["trainer"]["precision"])
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
@@ -206,6 +210,8 @@ def _from_checkpoint(path: Path) -> Fitted:
     from gd_lightning.curve import Curve
 
     checkpoint = checkpoints.load(path)
+    if (remark := checkpoints.remark()) is not None:
+        warn(remark)
     params, given = checkpoint["state_dict"]["curve.params"], checkpoint["hyper_parameters"]
     curve = Curve(given["function"], None, given["predictors"])
     curve.to(params.dtype)

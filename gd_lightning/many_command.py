@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gd_lightning.cautions import ARRIVED
+from gd_lightning.configurations import check_output
 from gd_lightning.curve import Curve
 from gd_lightning.data import ARTICLE_SEED
 from gd_lightning.errors import InputError
@@ -35,6 +36,7 @@ from gd_lightning.points import Points, masked, stack
 from gd_lightning.rendering import png
 from gd_lightning.series_files import SeriesFiles
 from gd_lightning.series_table import SeriesTable
+from gd_lightning.terminal import printable, say
 
 __all__ = ["Going", "ManyLine"]
 
@@ -69,6 +71,7 @@ class ManyLine(LightningCLI):
 
     def __init__(self, args: Sequence[str], parser_class: type[LightningArgumentParser], going: Going) -> None:
         self.going = going
+        self.typed = list(args)
         super().__init__(
             FitSeries,
             SeriesTable,
@@ -112,6 +115,10 @@ class ManyLine(LightningCLI):
         given = self.config.trainer.precision
         if str(given) not in PRECISIONS:
             raise InputError(f"trainer.precision: given {given!r}, expected 64-true or 32-true")
+        if not any(arg.partition("=")[0] == "--output" for arg in self.typed):
+            check_output(self.config.output, ".parquet")
+        if self.config.overwrite and not any(arg.partition("=")[0] == "--overwrite" for arg in self.typed):
+            raise InputError("overwrite: given true in a configuration, expected false; type --overwrite")
 
     def _fit_many(self) -> None:
         """Look at everything that could be wrong, fit what is not fitted yet, and tell what came out."""
@@ -170,7 +177,7 @@ class _Left(Callback):
         done: set[int] = trainer.strategy.broadcast(here)
         self.data.wanted = [i for i in range(len(files)) if i not in done]
         if done and trainer.is_global_zero:
-            print(f"Going on: {files.count(*done):,} of {files.series:,} series are fitted already.")
+            say(f"Going on: {files.count(*done):,} of {files.series:,} series are fitted already.")
 
 
 class _Interruptions(Callback):
@@ -320,26 +327,22 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
     shown.add_column("series", justify="right")
     shown.add_column("", justify="right")
     for name, count in statuses.most_common():
-        shown.add_row(name, f"{count:,}", f"{count / len(found):.2%}")
-    console = Console()
-    console.print(f"{model.curve.equation}, fitted to {len(found):,} series", soft_wrap=True, highlight=False)
-    console.print(shown)
+        shown.add_row(Text(printable(name)), f"{count:,}", f"{count / len(found):.2%}")
+    say(f"{model.curve.equation}, fitted to {len(found):,} series")
+    Console().print(shown)
     for what, count in data.files.notes.items():
-        console.print(f"{what}: {count:,}", highlight=False)
+        say(f"{what}: {count:,}")
     for reason, count in reasons.most_common(3):
-        console.print(f"not fitted: {count:,} series, {reason}", soft_wrap=True, highlight=False)
+        say(f"not fitted: {count:,} series, {reason}")
     if np.isfinite(found).any():
         middle = float(np.nanmedian(found))
-        console.print(
-            f"RMSE: {np.nanmin(found):.6g} at best, {middle:.6g} in the middle, {np.nanmax(found):.6g} at worst",
-            highlight=False,
-        )
+        say(f"RMSE: {np.nanmin(found):.6g} at best, {middle:.6g} in the middle, {np.nanmax(found):.6g} at worst")
     if fitted and seconds:
-        console.print(f"{fitted:,} series in {duration(seconds)}: {fitted / seconds:,.0f} a second", highlight=False)
-    console.print(f"Results: {output}", soft_wrap=True, highlight=False)
+        say(f"{fitted:,} series in {duration(seconds)}: {fitted / seconds:,.0f} a second")
+    say(f"Results: {output}")
     picture_of = draw(model.curve, data, output, found)
     if picture_of is not None:
-        console.print(f"Worst, median and best: {picture_of}", soft_wrap=True, highlight=False)
+        say(f"Worst, median and best: {picture_of}")
 
 
 def counted(texts: pa.Array) -> dict[str, int]:

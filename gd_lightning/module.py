@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
+from gd_lightning import imports
 from gd_lightning.conditioning import AUTO, Guidance, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
@@ -168,6 +169,26 @@ class CurveFit(LightningModule):
         self.watchers: list[Callable[[int, Tensor], None]] = []
         self.guidance: Guidance | None = None
         self._result: FitResult | None = None
+
+    @classmethod
+    def load_from_checkpoint(
+        cls, checkpoint_path: Any, *args: Any, allow_import: Iterable[str] = (), **kwargs: Any
+    ) -> Self:
+        """Lightning's, for a file that somebody else may have written.
+
+        Args:
+            checkpoint_path: the file.
+            args: as Lightning takes them.
+            allow_import: modules that the file may name, beside those in the working folder.
+            kwargs: as Lightning takes them.
+
+        Raises:
+            InputError: the file names a function of another module.
+        """
+        with imports.only(allow_import):
+            # what it stores is not to choose who makes the module of it
+            kwargs |= {"weights_only": True, "_instantiator": None}
+            return super().load_from_checkpoint(checkpoint_path, *args, **kwargs)
 
     def setup(self, stage: str) -> None:
         """Find starting values, from the generator that made the data where there is one, and a learning rate."""

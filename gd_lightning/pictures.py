@@ -31,6 +31,7 @@ from gd_lightning.plots import (
 )
 from gd_lightning.points import Points
 from gd_lightning.profile import Profile
+from gd_lightning.terminal import printable
 from gd_lightning.uncertainty import LEVEL, Uncertainty
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def comparison_picture(found: "Comparison", best: int) -> Figure:
             for row, fit in zip(shown, fits, strict=True)
         ]
     by_score = found.folds is not None
-    named = short_names(row.function for row in found.rows)
+    named = {name: printable(label) for name, label in short_names(row.function for row in found.rows).items()}
     return comparison_figure(
         panel,
         lines,

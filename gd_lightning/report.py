@@ -20,8 +20,9 @@ from gd_lightning.report_cells import (
     value_heading,
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
+from gd_lightning.terminal import printable
 
-__all__ = ["SCHEMA", "check_schema", "printable", "report", "suggestion", "wrapped"]
+__all__ = ["SCHEMA", "check_schema", "report", "suggestion", "wrapped"]
 
 SCHEMA = 1  # of result.json and of saved files, raised whenever a reader of the last one would misread a file
 WIDTH = 80  # columns of a terminal
@@ -57,11 +58,6 @@ def check_schema(file: object, content: object) -> None:
     schema = content.get("schema", 0) if isinstance(content, dict) else 0
     if isinstance(schema, int) and schema > SCHEMA:
         raise InputError(f"{file} has schema {schema}, and this version knows {SCHEMA}; update gd_lightning to read it")
-
-
-def printable(text: str) -> str:
-    """The text without letters that would move a terminal's cursor, or that no encoding has."""
-    return "".join(one if one == "\n" or one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def parameters(result: dict[str, Any]) -> list[str]:

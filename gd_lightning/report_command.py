@@ -12,6 +12,7 @@ from gd_lightning.comparison_table import comparison_markdown, comparison_text, 
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.report import check_schema, report
 from gd_lightning.report_cells import is_batch
+from gd_lightning.terminal import complain, printable_json, say
 
 __all__ = ["find", "read", "run"]
 
@@ -63,14 +64,14 @@ def run(args: Sequence[str]) -> int:
         path = find(given.RUN)
         content, found = read(path)
         made = None if given.format == "json" else rendering(given.format, path.name == COMPARISON)
-        text = content if made is None else rendered(made, found, path)
+        text = printable_json(content) if made is None else rendered(made, found, path)
         if given.RUN is None and given.format == "text":
             text += f"\nRun folder: {path.parent}"
-        print(text.removesuffix("\n"), flush=True)
+        say(text.removesuffix("\n"))
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
-        sys.stderr.write(f"gd-lightning: error: report: {error}\n")
+        complain(f"report: {error}")
         return 2
     return 0
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from gd_lightning.report import printable, suggestion
+from gd_lightning.report import suggestion
 from gd_lightning.report_cells import (
     columns_of_series,
     each_series,
@@ -15,8 +15,9 @@ from gd_lightning.report_cells import (
     value_heading,
 )
 from gd_lightning.report_words import correlations, facts, measures, title, warnings
+from gd_lightning.terminal import printable
 
-__all__ = ["code", "latex", "markdown", "markdown_table", "marked"]
+__all__ = ["block", "code", "latex", "markdown", "markdown_table", "marked"]
 
 Columns = list[tuple[str, list[str]]]
 SPECIAL = {
@@ -107,8 +108,21 @@ def markdown_table(columns: Columns) -> str:
 
 
 def code(text: str) -> str:
-    """Text as it is, also where it has backquotes of its own."""
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
+    """Text as it is in one line, also where it has backquotes of its own."""
+    text = " ".join(text.split())
+    fence = _fence(text, 1)
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
+def block(text: str) -> str:
+    """Lines as they are, also where they have backquotes of their own."""
+    fence = _fence(text, 3)
+    return f"{fence}\n{text}\n{fence}"
+
+
+def _fence(text: str, least: int) -> str:
+    """More backquotes than stand anywhere in a text side by side."""
+    return "`" * max(least, *(len(run) + 1 for run in re.findall("`+", text)), 0)
 
 
 def marked(text: str) -> str:

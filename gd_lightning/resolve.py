@@ -1,16 +1,14 @@
 """From what a user wrote to a function: the one place that turns text into a callable."""
 
-import importlib
 import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from pathlib import Path
 
 from torch import Tensor
 
-from gd_lightning import functions
+from gd_lightning import functions, imports
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.formula import Formula
 from gd_lightning.listing import DEGREE
@@ -85,11 +83,9 @@ def _formula(text: str) -> Formula:
 def _import(path: str) -> Function:
     """The callable at an import path; modules in the working folder are found, too."""
     module, _, name = path.rpartition(".")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    imports.check(module, path)
     try:
-        importlib.invalidate_caches()
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(imports.import_module(module), name)
     except ModuleNotFoundError as error:
         if error.name != module.partition(".")[0] and error.name != module:
             raise InputError(f"function: {path} cannot be imported: {error}") from error
@@ -104,8 +100,6 @@ def _import(path: str) -> Function:
         raise InputError(f"function: {module} has no {name!r}; {suggest(name, known)}") from None
     except (Exception, SystemExit) as error:  # whatever a module of the user's may raise
         raise InputError(f"function: {path} cannot be imported: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.remove(here)
     if not callable(found):
         raise InputError(f"function: {path} is {type(found).__name__}, expected a function f(t, a, b, ...)")
     function: Function = found

@@ -1,7 +1,5 @@
 """What is typed for `gd-lightning sweep`, and what it leaves: tables, a picture, a TensorBoard run for each member."""
 
-import csv
-import io
 import json
 import math
 from pathlib import Path
@@ -11,6 +9,7 @@ import numpy as np
 import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
@@ -23,7 +22,9 @@ from gd_lightning.files import write_whole
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.optim import Rule
 from gd_lightning.rendering import pixels, png
+from gd_lightning.spreadsheets import csv_text
 from gd_lightning.sweep import SweepResult
+from gd_lightning.terminal import printable
 from gd_lightning.words import plural
 
 __all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]
@@ -98,12 +99,14 @@ def sweep_report(found: SweepResult) -> RenderableType:
         cells = [row["label"].partition("=")[2] if found.kind != "rules" else row["label"]]
         cells += [_written(row["lr"])] if found.kind == "rules" else []
         lowest = found.best is not None and row["label"] == found.labels[found.best]
-        table.add_row(*cells, status, rmse, settled, style="bold" if lowest else None)
+        table.add_row(
+            *(Text(printable(cell)) for cell in (*cells, status, rmse, settled)), style="bold" if lowest else None
+        )
         if limit is not None and row["lr"] <= limit and following is not None and following["lr"] > limit:
             table.add_section()
             table.add_row(f"{limit:.3g}", found.limit_name, "", "", style="italic")
             table.add_section()
-    return Group(table, *_conclusion(found))
+    return Group(table, *(Text(printable(line)) for line in _conclusion(found)))
 
 
 def _written(lr: Any) -> str:
@@ -188,14 +191,12 @@ def write_run(folder: Path, found: SweepResult) -> None:
 
 def _as_csv(found: SweepResult) -> str:
     """The table; parameters are columns with names of their own."""
-    text = io.StringIO()
-    writer = csv.writer(text)
     plain = ["label", "optimizer", "lr", "status", "first_rmse", "rmse", "settled_at"]
     names = found.curve.names
-    writer.writerow([*plain, *(f"start/{name}" for name in names), *(f"parameters/{name}" for name in names)])
+    rows = [[*plain, *(f"start/{name}" for name in names), *(f"parameters/{name}" for name in names)]]
     for row in found.table():
         values = [row["initial_parameters"][name] for name in names] + [row["parameters"][name] for name in names]
-        writer.writerow(
+        rows.append(
             ["" if value is None or value != value else value for value in [row[key] for key in plain]] + values
         )
-    return text.getvalue()
+    return csv_text(rows)

@@ -97,18 +97,23 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["gd_lightning.cli"])
 
 
-def forked(*args, cwd, timeout=300):
-    """The command line in a process of its own that has its imports behind it, for the many runs that end early."""
+def forked(*args, cwd, timeout=300, env=None, path=()):
+    """The command line in a process of its own that has its imports behind it, for the many runs that end early.
+
+    `path` are folders in which it finds modules as if they were installed.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        process = PROCESSES.Process(target=_in_its_own_process, args=([str(arg) for arg in args], str(cwd), folder))
+        given = [str(arg) for arg in args], str(cwd), folder, env or {}, [str(one) for one in path]
+        process = PROCESSES.Process(target=_in_its_own_process, args=given)
         process.start()
         process.join(timeout)
         assert process.exitcode is not None, f"still running after {timeout} s: {args}"
         return Finished(process.exitcode, *(Path(folder, name).read_text() for name in ("out", "err")))
 
 
-def _in_its_own_process(args, cwd, folder):
-    os.environ.update(COLUMNS="120", CUDA_VISIBLE_DEVICES="")
+def _in_its_own_process(args, cwd, folder, env, path):
+    os.environ.update(COLUMNS="120", CUDA_VISIBLE_DEVICES="", **env)
+    sys.path.extend(path)
     os.chdir(cwd)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), number)
