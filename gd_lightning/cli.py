@@ -2,6 +2,7 @@
 
 import argparse
 import hashlib
+import inspect
 import json
 import math
 import shlex
@@ -11,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, get_args
 
 import numpy as np
 import torch
@@ -50,10 +51,9 @@ from gd_lightning.imports import OPTION
 from gd_lightning.landscape import check_axes
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
-from gd_lightning.points import Points, check_numbers
+from gd_lightning.points import Points, check_kept, check_numbers
 from gd_lightning.quiet import silence
 from gd_lightning.spreadsheets import csv_text
-from gd_lightning.starts import check_squares
 from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report, write_run
@@ -78,6 +78,7 @@ COMMANDS = {
 }
 ALLOW = f"""{OPTION} MODULE, as often as needed, allows functions and classes of other modules to be named: beside those
 of files in this folder, and of this package, torch.optim and Lightning's callbacks and loggers."""
+HEEDED = ("model.lr", "trainer.max_steps", "trainer.max_epochs")  # what a sweep takes only where it is meant for it
 COMPARISONS = ("sweep", "compare")  # which need none of the Trainer's loop, and leave no checkpoint
 
 
@@ -126,6 +127,7 @@ class RunConfig(SaveConfigCallback):
         checkpoint.update(self.kept)
 
 
+MADE = {"model": CurveFit, "plots": PredictionPlots, "stopping": Stopping, "trainer": Trainer}
 SECTIONS = ("seed_everything", "model", "data", "plots", "stopping", "trainer")
 
 
@@ -153,6 +155,18 @@ def essentials(config: dict[str, Any]) -> dict[str, Any]:
         "data": canonical(data),
         "trainer": {"precision": str(config["trainer"]["precision"] or "32-true").removesuffix("-true")},
     }
+
+
+def refuse_null(section: str, made: Any, given: Any) -> None:
+    """Refuse null for what a class does not take it for, which the parser lets through in files and for data.
+
+    Raises:
+        InputError: naming the key.
+    """
+    for name, argument in inspect.signature(made).parameters.items():
+        null = given.get(name, argument.default) is None
+        if null and argument.default is not None and type(None) not in get_args(argument.annotation):
+            raise InputError(f"{section}.{name}: given null; leave it out for {argument.default}")
 
 
 def canonical(value: Any) -> Any:
@@ -293,6 +307,13 @@ class CommandLine(LightningCLI):
             help="Update rules, such as SGD,Momentum,Adam,LevenbergMarquardt,torch.optim.AdamW; each with the "
             "--model.lr that is typed, or else with one that suits it.",
         )
+        given.add_argument(
+            "--heed",
+            type=list[str],
+            default=[],
+            help=f"Which of {', '.join(HEEDED)} count although they stand in a configuration, which may be one of fit; "
+            "those that are typed do, and a sweep saves which.",
+        )
         self._subcommand_parsers["sweep"] = parser
         return parser
 
@@ -361,6 +382,8 @@ class CommandLine(LightningCLI):
         for section in ("model", "data", "trainer"):
             if config.get(section) is None:
                 raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
+        for section, made in {**MADE, "data": class_at(config.data.class_path)}.items():
+            refuse_null(section, made, config.data.init_args if section == "data" else config[section])
         self._settle_seed(config)
         if self.config.subcommand == "compare":
             self._settle_model(config)
@@ -472,6 +495,10 @@ class CommandLine(LightningCLI):
     def _is_typed(self, option: str) -> bool:
         return any(arg == option or arg.startswith(f"{option}=") for arg in self.typed)
 
+    def _is_heeded(self, name: str) -> bool:
+        """Whether something counts for a sweep: it was typed, or was for the sweep whose configuration this is."""
+        return self._is_typed(f"--{name}") or name in self.config[self.subcommand].heed
+
     def _refuse_what_cannot_go_on(self, path: Path, trainer: Any) -> None:
         assert self.checkpoint is not None
         if "verdicts" not in self.checkpoint["descent"]:
@@ -510,6 +537,16 @@ class CommandLine(LightningCLI):
                 raise InputError(f"{key}: {old!r} in {path} and {new!r} now; give {old!r}, or no --config at all")
 
     # run
+
+    def instantiate_classes(self) -> None:
+        """Make what the configuration names; a class of others may raise whatever it likes."""
+        try:
+            super().instantiate_classes()
+        except (TypeError, ValueError) as error:
+            reason = error.__cause__ or error
+            if isinstance(error, InputError) or isinstance(reason, InputError):
+                raise
+            raise InputError(f"a class of the configuration cannot be made: {reason}") from error
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
@@ -559,8 +596,6 @@ class CommandLine(LightningCLI):
                 check_axes(self.model.curve, callback.landscape)
         if isinstance(self.datamodule, StreamedTable):
             self.model.check_streamed(self.datamodule)
-        if self.model.start == "data":
-            check_squares(self.datamodule.points.to(self.model.curve.params.detach()))
         self.report.next_command = tensorboard_command(self.trainer)
         if self.checkpoint is None:
             return
@@ -583,7 +618,9 @@ class CommandLine(LightningCLI):
 
     def _in_the_precision_of_the_run(self, points: Points) -> Points:
         double = "64" in str(self._get(self.config, "trainer").precision)
-        return points.to(torch.empty(0, dtype=torch.float64 if double else torch.float32))
+        converted = points.to(torch.empty(0, dtype=torch.float64 if double else torch.float32))
+        check_kept(points.targets, converted.targets)
+        return converted
 
     @staticmethod
     def _bring_in_the_order_of_the_data(model: CurveFit, fitted: Sequence[str], now: Sequence[str]) -> None:
@@ -690,11 +727,12 @@ class CommandLine(LightningCLI):
             init=model.init,
             start=model.start,
             loss=model.loss,
-            lr=None if compares_lrs or not self._is_typed("--model.lr") else model.given_lr,
+            lr=None if compares_lrs or not self._is_heeded("model.lr") else model.given_lr,
             steps=self._sweep_steps(),
             optimizer=model.optimizer_class,
             seed=self.datamodule.seed,
         )
+        config.heed = [name for name in HEEDED if self._is_heeded(name)]
         self._leave(sweep_report(found), lambda folder: write_run(folder, found))
 
     def compare(self) -> None:
@@ -749,8 +787,8 @@ class CommandLine(LightningCLI):
         """The limit that was typed; else that of the configuration, but no fewer than tell learning rates apart."""
         allowed = steps_allowed(self.trainer, self.model)
         steps = STEPS if allowed is None else allowed
-        typed = self._is_typed("--trainer.max_steps") or self._is_typed("--trainer.max_epochs")
-        return steps if typed else max(steps, STEPS)
+        heeded = self._is_heeded("trainer.max_steps") or self._is_heeded("trainer.max_epochs")
+        return steps if heeded else max(steps, STEPS)
 
 
 def check_options(config: Any) -> None:

@@ -22,7 +22,7 @@ from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_seed, fit, whole_number
 from gd_lightning.goodness import Goodness, goodness
 from gd_lightning.kept_out import as_good, draw_parts, errors_kept_out, score
-from gd_lightning.points import Points, as_points, check_numbers
+from gd_lightning.points import Points, as_points, check_numbers, check_sizes
 from gd_lightning.resolve import Function, arguments, equation, function_name, resolve
 from gd_lightning.result import FitResult, plain, versions
 
@@ -302,6 +302,7 @@ def compare(
         )
     check_numbers(points, predictors or ("t",))
     points = points.where(points.present)
+    check_sizes(points)
     if not len(points.targets):
         raise InputError("y: given no points, expected some")
     folds = whole_number("folds", folds, least=2)

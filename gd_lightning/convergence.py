@@ -47,6 +47,7 @@ DIVERGED = "diverged"
 
 EPS = float(np.finfo(np.float64).eps)
 TINY = float(np.finfo(np.float64).tiny)
+FAINT = 100 * EPS  # what moves predictions by less beside the data is their rounding, which a few points have as well
 UNKNOWN = np.empty((0, 0))
 RANK = 1e-13  # beside the largest, singular values below this are rounding: J's elements err by some hundred EPS
 OPEN = 1e-4  # share of a direction that the data leave open, above which it is more than rounding
@@ -218,7 +219,7 @@ def left_open(problem: Residuals, theta: Array, norms: Array, vt: Array, determi
         determined: which of these directions the data determine, `(S, F)`.
     """
     shares = np.where(determined[..., None], 0.0, np.abs(vt)).max(axis=-2)
-    faint = norms * np.maximum(np.abs(theta), 1.0) <= EPS * problem.size_of_targets[:, None]
+    faint = norms * np.maximum(np.abs(theta), 1.0) <= FAINT * problem.size_of_targets[:, None]
     found: Bools = (shares > OPEN) | faint
     return found
 

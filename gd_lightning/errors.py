@@ -4,7 +4,10 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["InputError", "suggest"]
+__all__ = ["InputError", "one_line", "suggest"]
+
+ENDS_OF_LINES = re.compile("\\s*[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]\\s*")  # what `str.splitlines` goes by
+LONGEST = 1000  # characters of a message, of which a user's formula or the names of many columns may be a part
 
 
 class InputError(ValueError):
@@ -14,7 +17,13 @@ class InputError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__(re.sub(r"\s*\n\s*", " ", message))  # others' messages, of which some are part, have several
+        super().__init__(one_line(message))
+
+
+def one_line(message: str) -> str:
+    """A message on one line, for those of others, which are a part of some, have several; of a long one both ends."""
+    message = ENDS_OF_LINES.sub(" ", message)
+    return message if len(message) <= LONGEST else f"{message[: LONGEST // 2]} ... {message[-LONGEST // 3 :]}"
 
 
 def suggest(given: str, known: Iterable[str]) -> str:

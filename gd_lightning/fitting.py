@@ -20,7 +20,7 @@ from gd_lightning.fitting_checks import DOMAINS
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
 from gd_lightning.losses import Loss, make_loss, mse
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, is_many, make_rule
-from gd_lightning.points import Points, as_numbers, as_points, check_numbers, check_shapes, masked, weighed
+from gd_lightning.points import Points, as_numbers, as_points, check_numbers, check_shapes, check_sizes, masked, weighed
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
 from gd_lightning.several import Asked, Starts, check_starts, fit_several, split_starts, start_each
@@ -53,11 +53,13 @@ def check_points(curve: Curve, points: Points, names: Sequence[str] | None = Non
         names: what the data call their predictors; the arguments of the function unless given.
 
     Raises:
-        InputError: a number that is not finite, a point outside the function's domain, fewer points than free
-            parameters, or points that all lie at one t.
+        InputError: a number that is not finite, or without a square; a point outside the function's domain; fewer
+            points than free parameters; or points that all lie at one t.
     """
     names = names or curve.predictors
     check_numbers(points, names)
+    for one in points.each():
+        check_sizes(one)
     free = [curve.names[i] for i in curve.demands.free]
     for i, one in enumerate(points.each()):
         which = f"series {i + 1}" if points.batch else "the series"

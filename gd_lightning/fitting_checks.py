@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.curve import Curve
-from gd_lightning.points import Points
+from gd_lightning.points import Points, sizes
 
 __all__ = ["DOMAINS", "unusable"]
 
@@ -42,12 +42,16 @@ def unusable(curve: Curve, points: Points) -> dict[int, str]:
     note(count == 0, lambda at, n: "there is no point")
     if points.sigma is not None:
         note(~(points.sigma > 0), lambda at, n: f"sigma at point {at} is not above 0")
-    if not torch.isfinite(torch.linalg.vector_norm(points.targets)):  # else so is each, and its square
-        square = points.targets * points.targets
-        unknown = ~torch.isfinite(points.targets) & present
-        note(unknown, lambda at, n: f"y at point {at} is not a finite number; give it sigma=inf")
-        too_large = torch.isinf(square) & present
-        note(too_large, lambda at, n: f"y at point {at} is too large for a number to hold its square; divide y")
+    least, most = sizes(points.targets.dtype)
+    size = torch.linalg.vector_norm(points.targets, ord=torch.inf, dim=-1)
+    if not ((size == 0) | ((size >= least) & (size <= most))).all():
+        each = torch.where(present, points.targets, 0.0).abs()
+        size = each.amax(dim=-1, keepdim=True)
+        largest = (size > 0) & (size < least) & (each == size)
+        squared = "for a number to hold its square"
+        note(~torch.isfinite(each), lambda at, n: f"y at point {at} is not a finite number; give it sigma=inf")
+        note(each > most, lambda at, n: f"y at point {at} is too large {squared}; divide y")
+        note(largest, lambda at, n: f"y at point {at}, the largest, is too small {squared}; multiply y")
     columns = [column if column.dim() > 1 else column.unsqueeze(0) for column in points.columns]
     for name, column in zip(curve.predictors, columns, strict=True):
         unknown = ~torch.isfinite(column) & present

@@ -82,7 +82,7 @@ def check(module: str, path: str) -> None:
         path: the text that names it.
 
     Raises:
-        InputError: it does not lie in the working folder, holds no families, and is not allowed; the message says how to
+        InputError: it is none in the working folder or of families, and is not allowed; the message says how to
             allow it.
     """
     if _allowed.get() is None or is_allowed(path) or module == FAMILIES:

@@ -86,6 +86,7 @@ class ManyLine(LightningCLI):
                 "enable_checkpointing": False,
                 "enable_progress_bar": False,
                 "enable_model_summary": False,
+                "inference_mode": False,  # in which torch takes no derivatives
             },
             parser_kwargs={
                 "prog": "gd-lightning fit_many",

@@ -211,6 +211,8 @@ class CurveFit(LightningModule):
             self.curve.start(initialize(len(self.curve.names), generator), self.init)
         else:
             check_absolute(self.absolute_sigma, getattr(data, "sigma", None) is not None)
+            if "64" in str(self.trainer.precision):  # which Lightning makes it only after this
+                self.curve.double()
             points = data.points.to(self.curve.params.detach())
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
             self.began = set_start(self.curve, points, data.generator, self.start, self.init)

@@ -16,10 +16,13 @@ __all__ = [
     "Predictors",
     "as_numbers",
     "as_points",
+    "check_kept",
     "check_numbers",
     "check_shapes",
+    "check_sizes",
     "lent",
     "masked",
+    "sizes",
     "stack",
     "weighed",
 ]
@@ -169,6 +172,8 @@ def as_points(
         raise InputError(f"dtype: given {dtype!r}, expected a floating one such as torch.float64")
     device = y.device if isinstance(y, Tensor) else None
     targets = as_numbers("y", y, dtype, device)
+    if not targets.any():
+        check_kept(as_numbers("y", y, torch.float64, torch.device("cpu")), targets)
     names: tuple[str, ...] | None
     if table is None:
         name = getattr(t, "name", None)  # what a data frame calls its column
@@ -279,7 +284,7 @@ def as_numbers(name: str, values: Any, dtype: torch.dtype, device: torch.device 
         values = values.to_dense() if isinstance(values, Tensor) else torch.tensor(_own(values), dtype=dtype)
         numbers: Tensor = values.detach().clone().to(device=device, dtype=dtype)
         return numbers
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise InputError(f"{name}: given {type(values).__name__}, expected a row of numbers ({error})") from None
 
 
@@ -338,4 +343,44 @@ def check_numbers(points: Points, names: Sequence[str] = ("t",)) -> None:
         raise InputError(
             f"{name}: {where} is {value} in {values.dtype}, expected a finite number; "
             + ("give such points a finite number and sigma=inf" if points.batch else "remove such points first")
+        )
+
+
+def sizes(dtype: torch.dtype) -> tuple[float, float]:
+    """Between which sizes of data a precision holds squares, and squares of what is small beside them."""
+    info = torch.finfo(torch.float64 if dtype == torch.float64 else torch.float32)  # which sums half precision
+    return math.sqrt(info.tiny / info.eps), math.sqrt(info.max * info.eps)
+
+
+def check_kept(before: Tensor, after: Tensor) -> None:
+    """Refuse data of which a lower precision has left nothing.
+
+    Raises:
+        InputError: saying what to do.
+    """
+    if before.any() and not after.any():
+        raise InputError(
+            f"y: all of it is 0 in {after.dtype}, and its largest is {before.abs().max().item():g}; multiply it by a "
+            "power of ten, or compute in double precision"
+        )
+
+
+def check_sizes(points: Points) -> None:
+    """Refuse a series whose largest number has no square in its precision: least squares would find nothing in it.
+
+    Raises:
+        InputError: naming the point, and what to multiply it with.
+    """
+    least, most = sizes(points.targets.dtype)
+    scaled = [] if points.sigma is None else [("y/sigma", points.targets / points.sigma)]
+    for name, values in (("y", points.targets), *scaled):
+        size = values.abs()
+        if not len(size) or size.max() == 0 or least <= size.max() <= most:
+            continue
+        point = int(size.argmax())
+        power = -math.floor(math.log10(size[point].item()))
+        hint = "" if values.dtype == torch.float64 else ", or compute in double precision"
+        raise InputError(
+            f"{name}: point {point + 1} of {len(size)} is {values[point].item():g}, and {values.dtype} computes with "
+            f"squares of {least:.0e} to {most:.0e}; multiply it by 1e{power:+d}{hint}"
         )

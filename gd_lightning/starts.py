@@ -10,7 +10,7 @@ from torch import Tensor
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.least_squares import jacobian, levenberg_marquardt, solve_linear
-from gd_lightning.points import Points
+from gd_lightning.points import Points, check_sizes
 
 __all__ = [
     "GIVEN",
@@ -19,7 +19,6 @@ __all__ = [
     "RANDOM",
     "STARTS",
     "Problem",
-    "check_squares",
     "check_start",
     "is_linear",
     "set_start",
@@ -92,27 +91,14 @@ def _set_start(
     wanted = [i for i in curve.demands.free if curve.names[i] not in known]
     from_data = start == "data" or (start is None and bool(wanted) and not is_linear(curve, points))
     if from_data and wanted:
-        check_squares(points)
+        for one in points.each():
+            check_sizes(one)
         state = generator.get_state()  # from which each series draws, so that it starts as it would alone
         rows = [_found(curve, one, known, wanted, generator.set_state(state)) for one in points.each()]
         curve.start(torch.stack(rows).reshape(*points.batch, len(curve.names)), init)
         return MULTI_START if curve.guess is None else GUESS
     curve.start(initialize(len(curve.names), generator).expand(*points.batch, -1), init)
     return RANDOM if wanted else GIVEN
-
-
-def check_squares(points: Points) -> None:
-    """Refuse data whose squares no number can hold: least squares would find nothing in them.
-
-    Raises:
-        InputError: naming the first such point.
-    """
-    squares = points.targets.double().square()
-    if not torch.isfinite(squares.sum()):
-        *_, point = (squares == squares.max()).nonzero()[0].tolist()
-        raise InputError(
-            f"y: point {point + 1} is too large for a number to hold its square; divide y by a power of ten"
-        )
 
 
 def is_linear(curve: Curve, points: Points) -> bool:

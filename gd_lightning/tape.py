@@ -165,7 +165,8 @@ class Tape:
         rule = RULES[name]
         numbers = [self._values[i] for i in x]
         if None not in numbers:
-            return self._number(float(rule.value(*numbers)))
+            with np.errstate(all="ignore"):  # Python's own numbers would raise
+                return self._number(float(rule.value(*map(np.float64, numbers))))
         self._values.append(None)
         self._steps.append((len(self._values) - 1, rule, x))
         return len(self._values) - 1

@@ -6,6 +6,8 @@ Names of columns, series and files come from whoever made them; their control ch
 import json
 import sys
 
+from gd_lightning.errors import one_line
+
 __all__ = ["complain", "printable", "printable_json", "say", "warn"]
 
 
@@ -31,4 +33,4 @@ def warn(of: object) -> None:
 
 def complain(problem: object) -> None:
     """Say in one line on standard error what is wrong."""
-    sys.stderr.write(f"gd-lightning: error: {printable(' '.join(str(problem).split()))}\n")
+    sys.stderr.write(f"gd-lightning: error: {printable(one_line(' '.join(str(problem).split())))}\n")

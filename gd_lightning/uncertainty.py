@@ -313,7 +313,7 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
 def joined(parts: Sequence[Uncertainty], batch: tuple[int, ...]) -> Uncertainty:
     """Those of several series one after the other, on leading axes of some shape."""
     arrays: dict[str, Any] = {
-        name: np.concatenate(values).reshape(*batch, *values[0].shape[1:])
+        name: np.concatenate(values).reshape((*batch, *values[0].shape[1:]))
         for name, values in zip(Uncertainty._fields, zip(*parts, strict=True), strict=True)
         if isinstance(values[0], np.ndarray)
     }

@@ -86,7 +86,7 @@ CASES = {
     ),
     "a number too large": (
         [*TABLE, "--data.path=large.csv"],
-        ["y: point 1 is too large for a number to hold its square", "divide y by a power of ten"],
+        ["y: point 1 of 3 is 1e+300", "computes with squares of 1e-146 to 2e+146", "multiply it by 1e-300"],
     ),
     "a repeated column": ([*TABLE, "--data.path=twice.csv"], ["has 2 columns 'dist', expected one"]),
     "what the rules share": (["fit", "--model.optimizer=UpdateRule"], ["UpdateRule is what the rules share"]),
@@ -94,6 +94,12 @@ CASES = {
     "what the data share": (["fit", "--data=gd_lightning.data.Series"], ["data"]),
     "no batches": (["fit", "--trainer.limit_train_batches=0"], ["a limit of 0 batches"]),
     "half precision": (["fit", "--trainer.precision=bf16-true"], ["trainer.precision: given 'bf16-true'", "'64-true'"]),
+    "null for a number": (["fit", "--data.holdout=null"], ["data.holdout: given null; leave it out for 0.0"]),
+    "null for a seed": (["fit", "--seed_everything=null"], ["seed_everything"]),
+    "a callback that cannot be made": (
+        ["fit", "--trainer.callbacks=Timer", "--trainer.callbacks.interval=null"],
+        ["a class of the configuration cannot be made: Unsupported parameter value", "step, epoch"],
+    ),
     "limits that are none": (["fit", "--plots.ylim=[5,5]"], ["plots.ylim: given [5.0, 5.0]", "the lower one first"]),
     "missing config": (["fit", "--config=quadratik.yaml"], ["no such file: quadratik.yaml", "'quadratic.yaml'?"]),
     "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),

@@ -428,29 +428,14 @@ def test_the_size_of_y_does_not_matter(size):
 
 @pytest.mark.parametrize("size", [1e30, 1e-30])
 @pytest.mark.parametrize("function", ["gaussian", "a*exp(-t/b)", "linear"])
-def test_numbers_at_the_ends_of_float32_end_in_a_status_and_not_in_an_exception(function, size):
+def test_numbers_at_the_ends_of_float32_are_fitted_in_double_precision_or_refused(function, size):
     y = [1 * size, 2 * size, 3 * size, 5 * size]
-    result = fit(function, [1.0, 2.0, 3.0, 4.0], y, steps=3, optimizer=SGD)
-    assert result.status in {"step limit", "diverged", "converged", "singular"}
-    assert "\n" not in result.message
+    with pytest.raises(InputError, match=r"squares of 3e-16 to 6e\+15; .* or compute in double precision"):
+        fit(function, [1.0, 2.0, 3.0, 4.0], y, steps=3, optimizer=SGD)
     result = fit(function, [1.0, 2.0, 3.0, 4.0], y)  # which computes in double precision
     assert result.status == "converged"
     expected = fit(function, [1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 5.0])
     assert result.rmse == pytest.approx(size * expected.rmse, rel=1e-9)
-
-
-@pytest.mark.parametrize("size", [1e300, 1e155, 1e-160, 1e-300])
-@pytest.mark.parametrize("function", ["gaussian", "a*exp(-t/b)", "linear"])
-def test_numbers_at_the_ends_of_double_precision_end_in_a_status_likewise(function, size):
-    """Their squares overflow, or vanish: such data are refused where the start is looked for in them."""
-    y = [1 * size, 2 * size, 3 * size, 5 * size]
-    if size > 1 and function != "linear":
-        with pytest.raises(InputError, match="too large for a number to hold its square"):
-            fit(function, [1.0, 2.0, 3.0, 4.0], y)
-        return
-    result = fit(function, [1.0, 2.0, 3.0, 4.0], y)
-    assert result.status == "diverged" or (result.status in {"converged", "singular", "stuck"} and size == 1e-160)
-    assert "\n" not in result.message
 
 
 @pytest.mark.parametrize("size", [1e12, 1e20, 1e30, 1e100])

@@ -751,3 +751,11 @@ def test_intervals_that_are_narrower_would_not():
     low, high = coverage.limits(0.95, 1000, chance=0.9999)
     assert low <= 950 <= high
     assert not low <= 1000 * (2 * norm.cdf(0.8 * norm.ppf(0.975)) - 1) <= high  # by a fifth
+
+
+def test_one_series_of_more_points_than_go_at_once(monkeypatch):
+    expected = fit("linear", T, data("line"))
+    monkeypatch.setattr("gd_lightning.uncertainty.AT_ONCE", len(T) - 1)
+    result = fit("linear", T, data("line"))
+    assert result.standard_errors == expected.standard_errors
+    np.testing.assert_array_equal(result.covariance, expected.covariance)
