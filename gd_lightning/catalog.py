@@ -1,11 +1,9 @@
 """`gd-lightning functions`: the families, or one function in full."""
 
 import inspect
-import os
-import sys
 from collections.abc import Sequence
 
-from gd_lightning.errors import InputError
+from gd_lightning.command import answered
 from gd_lightning.listing import Family, families
 from gd_lightning.terminal import complain, say
 
@@ -79,11 +77,4 @@ def run(args: Sequence[str]) -> int:
         given = " ".join(args)
         complain(f"functions: given {given!r}, expected one name; quote a formula")
         return 2
-    try:
-        say(one(args[0]) if args else listing())
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except InputError as error:
-        complain(error)
-        return 2
-    return 0
+    return answered(lambda: say(one(args[0]) if args else listing()))

@@ -1,20 +1,18 @@
 """`gd-lightning export`: the curve that a run has fitted, for other programs. It needs nothing of Lightning."""
 
-import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from gd_lightning import yaml_text
+from gd_lightning.command import Parser, answered
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.report import check_schema
-from gd_lightning.terminal import complain, printable_json, say, warn
+from gd_lightning.terminal import printable_json, say, warn
 
 if TYPE_CHECKING:
     from gd_lightning.curve import Curve
@@ -36,27 +34,17 @@ class Fitted(NamedTuple):
     labels: tuple[str, ...]
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"export: {message}")
-
-
 def run(args: Sequence[str]) -> int:
     """Run the command; its exit code is 0, or 2 where there is nothing to export."""
-    try:
+
+    def write() -> None:
         given = _parser().parse_args(args)
         if given.to not in FORMATS:
             expected = suggest(given.to, FORMATS) if given.to else f"choose from {', '.join(FORMATS)}"
-            raise InputError(f"export: --to {given.to or 'is missing'}; {expected}")
+            raise InputError(f"--to {given.to or 'is missing'}; {expected}")
         _export(_found(given.run), given.to, None if given.output is None else Path(given.output))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except InputError as error:
-        complain(error)
-        return 2
-    return 0
+
+    return answered(write, "export")
 
 
 def _parser() -> Parser:
@@ -77,11 +65,11 @@ def _found(run: str) -> Path:
         folders = [path for path in Path("lightning_logs").glob("version_*") if path.name[8:].isdigit()]
         left = [path for path in folders if (path / "result.json").is_file()]
         if not left:
-            raise InputError(f"export: given last, and lightning_logs holds no run with a result; expected {EXAMPLE}")
+            raise InputError(f"given last, and lightning_logs holds no run with a result; expected {EXAMPLE}")
         return max(left, key=lambda path: int(path.name[8:]))
     path = Path(run)
     if not path.exists():
-        raise InputError(f"export: no such folder or file: {run}; expected the folder of a run, such as {EXAMPLE}")
+        raise InputError(f"no such folder or file: {run}; expected the folder of a run, such as {EXAMPLE}")
     return path.parent if path.name == "result.json" else path
 
 
@@ -119,7 +107,7 @@ def _show(text: str, output: Path | None) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:
-    return InputError(f"export: cannot write {path}: {error.strerror}; expected a file name")
+    return InputError(f"cannot write {path}: {error.strerror}; expected a file name")
 
 
 def _result_text(path: Path) -> str:
@@ -136,15 +124,11 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise InputError(
-            f"export: {file.parent} holds no {file.name}; expected the folder of a run that ended"
-        ) from None
+        raise InputError(f"{file.parent} holds no {file.name}; expected the folder of a run that ended") from None
     except OSError as error:
-        raise InputError(f"export: cannot read {file}: {error.strerror}") from None
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InputError(
-            f"export: {file} is neither a run's folder, a checkpoint nor a file of FitResult.save"
-        ) from None
+        raise InputError(f"{file} is neither a run's folder, a checkpoint nor a file of FitResult.save") from None
 
 
 def _as_result(file: Path, text: str) -> dict[str, Any]:
@@ -153,9 +137,9 @@ def _as_result(file: Path, text: str) -> dict[str, Any]:
         content = json.loads(text)
     except (ValueError, RecursionError):
         content = None
-    check_schema(f"export: {file}", content)
+    check_schema(f"{file}", content)
     if not isinstance(content, dict) or not {"function", "parameters"} <= content.keys():
-        raise InputError(f"export: {file} is no result of a fit; expected the folder of a run, such as {EXAMPLE}")
+        raise InputError(f"{file} is no result of a fit; expected the folder of a run, such as {EXAMPLE}")
     return content
 
 
@@ -168,7 +152,7 @@ def _fitted(path: Path) -> Fitted:
         if checkpoint.is_file():
             return _from_checkpoint(checkpoint)
         raise InputError(
-            f"export: {path} holds no result.json with config.yaml, and no checkpoint; expected the folder of a run, "
+            f"{path} holds no result.json with config.yaml, and no checkpoint; expected the folder of a run, "
             f"such as {EXAMPLE}"
         )
     if path.suffix == ".ckpt":
@@ -190,14 +174,14 @@ def _from_folder(folder: Path) -> Fitted:
         predictors, data = config["model"]["predictors"], config["data"].get("init_args") or {}
         double = "64" in str(config["trainer"]["precision"])
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise InputError(f"export: {folder / 'config.yaml'} is not the configuration of a fit") from None
+        raise InputError(f"{folder / 'config.yaml'} is not the configuration of a fit") from None
     curve = Curve(result["function"], None, predictors)
     try:
         values = [torch.tensor(result["parameters"][name], dtype=torch.float64) for name in curve.names]
         params = torch.stack(values, dim=-1)
     except (KeyError, TypeError, ValueError, RuntimeError):
         raise InputError(
-            f"export: {folder / 'result.json'} does not hold a number for each of {', '.join(curve.names)}; "
+            f"{folder / 'result.json'} does not hold a number for each of {', '.join(curve.names)}; "
             "expected a run that has not diverged"
         ) from None
     curve.to(torch.float64 if double else torch.float32)

@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from gd_lightning.command import Parser, answered
 from gd_lightning.comparison_table import comparison_markdown, comparison_text, is_comparison
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.report import check_schema, report
 from gd_lightning.report_cells import is_batch
-from gd_lightning.terminal import complain, printable_json, say
+from gd_lightning.terminal import printable_json, say
 
 __all__ = ["find", "read", "run"]
 
@@ -30,13 +29,6 @@ all else weighs them by 1/sigma**2. The reduced chi-square is about 1 where
 sigma is known and the function right; without sigma it is the variance of
 the residuals. AIC, AICc and BIC compare functions on the same data: less is
 better. n points less p free parameters leave dof degrees of freedom."""
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(message)
 
 
 def run(args: Sequence[str]) -> int:
@@ -57,7 +49,8 @@ def run(args: Sequence[str]) -> int:
         metavar="|".join(FORMATS),
         help="text; json, the file as it is; md, Markdown; or latex, the parameters as a table for booktabs",
     )
-    try:
+
+    def write() -> None:
         given = parser.parse_args(args)
         if given.format not in FORMATS:
             raise InputError(f"--format: given {given.format!r}; {suggest(given.format, FORMATS)}")
@@ -68,12 +61,8 @@ def run(args: Sequence[str]) -> int:
         if given.RUN is None and given.format == "text":
             text += f"\nRun folder: {path.parent}"
         say(text.removesuffix("\n"))
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except InputError as error:
-        complain(f"report: {error}")
-        return 2
-    return 0
+
+    return answered(write, "report")
 
 
 def rendering(form: str, several: bool) -> Callable[[dict[str, Any]], str]:

@@ -15,6 +15,7 @@ CORE = [
     "scalars",
     "words",
     "terminal",
+    "command",
     "imports",
     "yaml_text",
     "files",

@@ -1,0 +1,36 @@
+"""What the commands share that only write a text: a parser whose errors are one line, and exit codes."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from gd_lightning.errors import InputError
+from gd_lightning.terminal import complain
+
+__all__ = ["Parser", "answered"]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message)
+
+
+def answered(write: Callable[[], object], name: str = "") -> int:
+    """The exit code of a command: 0, or 2 where its input is wrong, which is told in one line.
+
+    Args:
+        write: the command, which may find that its reader, such as `head`, has seen enough.
+        name: what its errors begin with.
+    """
+    try:
+        write()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except InputError as error:
+        complain(f"{name}: {error}" if name else error)
+        return 2
+    return 0
