@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from matplotlib.figure import Figure
@@ -21,6 +21,7 @@ from gd_lightning.conditioning import Guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.data import Series
 from gd_lightning.errors import InputError
+from gd_lightning.files import write_whole
 from gd_lightning.landscape import check_axes
 from gd_lightning.milestones import is_round
 from gd_lightning.module import CurveFit
@@ -30,20 +31,17 @@ from gd_lightning.rendering import Pixels, Reel, pixels, png
 from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
+from gd_lightning.run_folder import run_folder, run_folder_for_writing
+from gd_lightning.runs import checkpoint_in
 from gd_lightning.terminal import say
 from gd_lightning.uncertainty import Uncertainty
 from gd_lightning.words import plural
 
-__all__ = ["LastCheckpoint", "LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
+__all__ = ["LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
 
 SEEN = 1e-6  # beside a parameter, the least way that a picture can show
 FIRST_LOOK_AGAIN = 10  # steps after which the curvature of a function that is not linear is looked at again
-
-
-def run_folder(trainer: Trainer) -> Path | None:
-    """The folder of the run, `lightning_logs/version_N`; none where the run has no logger."""
-    return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
 
 
 def curve_fit(module: LightningModule) -> CurveFit:
@@ -121,19 +119,19 @@ class PredictionPlots(Callback):
         params, diverged = module.curve.params.detach(), module.descent.diverged
         if not diverged:
             self._keep_frame(step, params)
-        folder = run_folder(trainer)
-        if folder is None or not trainer.is_global_zero:
+        folder = run_folder_for_writing(trainer)
+        if folder is None:
             return
         moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
         told = None if diverged else module.result().shown_uncertainty
         last = self._prediction(module, params, moment, told)
         self._reel = Reel()
         log_picture(trainer, "prediction", last, step)
-        (folder / "prediction.png").write_bytes(png(last))
+        write_whole(folder / "prediction.png", png(last))
         if self.frames:
             frames = pixels(self._film_strip(module))
             log_picture(trainer, "film_strip", frames, step)
-            (folder / "film_strip.png").write_bytes(png(frames))
+            write_whole(folder / "film_strip.png", png(frames))
         if self.landscape is not False and params.dim() == 1:
             self._draw_descent(trainer, module, folder)
         result = module.result()
@@ -164,7 +162,7 @@ class PredictionPlots(Callback):
             if figure is not None:
                 drawn = pixels(figure)
                 log_picture(trainer, tag, drawn, result.steps)
-                (folder / f"{tag}.png").write_bytes(png(drawn))
+                write_whole(folder / f"{tag}.png", png(drawn))
 
     def _draw_profile(self, trainer: Trainer, result: FitResult, folder: Path) -> None:
         """The profile of each parameter, where the intervals are from them."""
@@ -173,7 +171,7 @@ class PredictionPlots(Callback):
         except InputError:  # which the report tells
             return
         log_picture(trainer, "profile", drawn, result.steps)
-        (folder / "profile.png").write_bytes(png(drawn))
+        write_whole(folder / "profile.png", png(drawn))
 
     def _keep_frame(self, step: int, params: Tensor) -> None:
         if step in self.film_strip:
@@ -238,26 +236,6 @@ class Stopping(Callback):
         trainer.should_stop = trainer.should_stop or curve_fit(pl_module).descent.finished
 
 
-class LastCheckpoint(ModelCheckpoint):
-    """Writes `checkpoints/last.ckpt` after every epoch, which is after every `steps_per_epoch` steps."""
-
-    def __init__(self) -> None:
-        super().__init__(filename="last", enable_version_counter=False)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {}  # a resumed run has a folder of its own; where the first one wrote is nothing to it
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        pass
-
-    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # What is in place was written before its parameters were found to give no finite loss; and a resumed run that
-        # had no step left has written none.
-        missing = not self.best_model_path and not trainer.fast_dev_run  # type: ignore[attr-defined]
-        if curve_fit(pl_module).descent.diverged or missing:
-            trainer.save_checkpoint(self.format_checkpoint_name({}))
-
-
 class RunReport(Callback):
     """Writes what a run found: `result.json`, TensorBoard's text card and hparams, and the terminal's tables.
 
@@ -267,6 +245,7 @@ class RunReport(Callback):
     Attributes:
         next_command: what to type next, for the terminal.
         result: what was found, at the end.
+        folder: of the run, where it has one.
         interrupted: the exit code of a fit that Ctrl-C (130) or SIGTERM (143) ended.
         checkpoint: where the interrupted fit can be gone on with.
         first_process: whether this is the process that speaks for all.
@@ -276,6 +255,7 @@ class RunReport(Callback):
         self.command = command
         self.next_command = ""
         self.result: FitResult | None = None
+        self.folder: Path | None = None
         self.interrupted: int | None = None
         self.checkpoint: Path | None = None
         self.first_process = True
@@ -288,11 +268,14 @@ class RunReport(Callback):
             return after
         return f"{after}; to go on, type: gd-lightning fit --ckpt_path {self.checkpoint}"
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        self.folder = run_folder(trainer)
+
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
         self.result = self._result(trainer, module)
         self.first_process = trainer.is_global_zero
-        folder = run_folder(trainer)  # which every process has to ask for
+        folder = run_folder_for_writing(trainer)
         if not trainer.is_global_zero:
             return
         content = self.result.to_dict()
@@ -312,11 +295,10 @@ class RunReport(Callback):
         module = curve_fit(pl_module)
         module.descent.stop(f"interrupted after {len(module.descent.rmse_history)} steps")
         self.result = self._result(trainer, module)
-        folder = run_folder(trainer)
-        if trainer.is_global_zero and folder is not None:
+        folder = run_folder_for_writing(trainer)
+        if folder is not None:
             self.result.write_json(folder / "result.json")
-            last = folder / "checkpoints" / "last.ckpt"
-            self.checkpoint = last if last.is_file() else None
+            self.checkpoint = checkpoint_in(folder)
 
     def _result(self, trainer: Trainer, module: CurveFit) -> FitResult:
         """What was found, with what the command has to say of what to try next."""

@@ -1,6 +1,13 @@
-"""Finding, reading and checking the checkpoint from which a run goes on."""
+"""Finding, reading and checking the checkpoint from which a run goes on.
 
+A run keeps two: `last.ckpt`, and `previous.ckpt`, an earlier one that is on the disk for sure. While one takes the
+place of the other, `last.ckpt` is missing for a moment.
+"""
+
+import hashlib
+import io
 import os
+import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,35 +17,52 @@ import torch
 from torch import Tensor
 
 from gd_lightning.errors import InputError
+from gd_lightning.runs import CHECKPOINTS, NEWEST, PREVIOUS, checkpoint_in, newest
 
-__all__ = ["LAST", "differences", "epochs_done", "find_last", "load", "of", "remark"]
+__all__ = [
+    "LAST",
+    "DamagedError",
+    "differences",
+    "epochs_done",
+    "find_last",
+    "load",
+    "load_whole",
+    "of",
+    "remark",
+    "sealed",
+]
 
 LAST = "last"
+EXAMPLE = f"lightning_logs/version_0/{CHECKPOINTS}/{NEWEST}"
+SEAL = b"gd_lightning sha256 "
 WITH_CODE, WITHOUT_CODE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
+class DamagedError(InputError):
+    """A file is no checkpoint of a fit, or not what was written."""
+
+
 def find_last(root: Path) -> Path | None:
-    """The checkpoint of the newest run under a folder; none where no run has left one."""
-
-    def version(checkpoint: Path) -> int:
-        number = checkpoint.parents[1].name.removeprefix("version_")
-        return int(number) if number.isdigit() else -1
-
-    return max(root.glob("lightning_logs/version_*/checkpoints/last.ckpt"), key=version, default=None)
+    """The checkpoint of the newest run under a folder, by its number; none where no run has left one."""
+    run = newest(root, lambda run: checkpoint_in(run) is not None)
+    return None if run is None else checkpoint_in(run)
 
 
 def of(path: Path) -> Path:
-    """The checkpoint in the folder of a run; a file is itself.
+    """The checkpoint in the folder of a run; a file is itself, or the one before where it is missing.
 
     Raises:
         InputError: the folder has none.
     """
+    if path.name == NEWEST and not path.exists():
+        previous = path.with_name(PREVIOUS)
+        return previous if previous.is_file() else path
     if not path.is_dir():
         return path
-    checkpoint = path / "checkpoints" / "last.ckpt"
-    if not checkpoint.is_file():
+    checkpoint = checkpoint_in(path)
+    if checkpoint is None:
         raise InputError(
-            f"ckpt_path: {path} holds no checkpoints/last.ckpt; expected 'last', or the folder of a fit such as "
+            f"ckpt_path: {path} holds no {CHECKPOINTS}/{NEWEST}; expected 'last', or the folder of a fit such as "
             "lightning_logs/version_0"
         )
     return checkpoint
@@ -48,27 +72,72 @@ def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint: tensors, numbers and text, never code.
 
     Raises:
-        InputError: the file is not there, or is no checkpoint of a `CurveFit`.
+        InputError: the file is not there, or cannot be read; `DamagedError` where it is no whole checkpoint of a
+            `CurveFit`.
     """
-    example = "lightning_logs/version_0/checkpoints/last.ckpt"
     if not path.is_file():
         kind = "is a folder" if path.is_dir() else "no such file"
-        raise InputError(f"ckpt_path: {kind}: {path}; expected 'last' or a file such as {example}")
+        raise InputError(f"ckpt_path: {kind}: {path}; expected 'last' or a file such as {EXAMPLE}")
     if all(_is_set(name) for name in (WITH_CODE, WITHOUT_CODE)):
         raise InputError(f"ckpt_path: {WITH_CODE} and {WITHOUT_CODE} are both set in the environment; unset the first")
     try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"ckpt_path: cannot read {path}: {error.strerror}") from None
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a file looks like a program: it is refused
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+            checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         params = checkpoint["state_dict"]["curve.params"]
-        if isinstance(params, Tensor) and {"global_step", "loops", "descent"} <= checkpoint.keys():
-            _check_files(path, checkpoint.get("callbacks") or {})
-            return dict(checkpoint)
-    except InputError:
-        raise
+        known = isinstance(params, Tensor) and {"global_step", "loops", "descent"} <= checkpoint.keys()
     except Exception:  # whatever else the file may be, unpickling it fails in its own way
-        pass
-    raise InputError(f"ckpt_path: {path} is no checkpoint of a fit; expected 'last' or a file such as {example}")
+        known = False
+    if known and not _is_broken(content):
+        _check_files(path, checkpoint.get("callbacks") or {})
+        return dict(checkpoint)
+    raise DamagedError(
+        f"ckpt_path: {path} is no checkpoint of a fit, or a damaged one; expected 'last' or a file such as {EXAMPLE}"
+    )
+
+
+def load_whole(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Read a checkpoint or, where it is damaged, the one that the same run wrote before.
+
+    Returns:
+        Which one it is, and its content.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return path, load(path)
+    except DamagedError:
+        previous = path.with_name(PREVIOUS)
+        if path.name != NEWEST or not previous.is_file():
+            raise
+    try:
+        return previous, load(previous)
+    except DamagedError:
+        raise InputError(
+            f"ckpt_path: {path} is damaged, and so is {PREVIOUS} beside it; start afresh, or name the checkpoint of "
+            "another run"
+        ) from None
+
+
+def sealed(content: bytes) -> bytes:
+    """A checkpoint with its digest, as the comment at the end of a zip archive: `torch.load` does not verify data.
+
+    Args:
+        content: what `torch.save` has written, an archive without a comment.
+    """
+    body = content[:-2] + struct.pack("<H", len(SEAL) + 2 * hashlib.sha256().digest_size)
+    return body + SEAL + hashlib.sha256(body).hexdigest().encode()
+
+
+def _is_broken(content: bytes) -> bool:
+    """Whether a checkpoint has a digest, and it is another's."""
+    body, seal, digest = content.rpartition(SEAL)
+    return bool(seal) and hashlib.sha256(body).hexdigest().encode() != digest
 
 
 def _check_files(path: Path, callbacks: Mapping[str, Mapping[str, Any]]) -> None:

@@ -21,19 +21,16 @@ from jsonargparse import Namespace
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch import Tensor
 
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import (
-    LastCheckpoint,
     LearningRateGuide,
     PredictionPlots,
     RunReport,
     StepProgressBar,
     Stopping,
-    run_folder,
     steps_allowed,
 )
 from gd_lightning.cautions import ARRIVED
@@ -49,10 +46,13 @@ from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_function, check_points, check_seed
 from gd_lightning.imports import OPTION
 from gd_lightning.landscape import check_axes
+from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_kept, check_numbers
 from gd_lightning.quiet import silence
+from gd_lightning.run_folder import RunLogger, run_folder, run_folder_for_writing
+from gd_lightning.runs import LOGS, run_of
 from gd_lightning.spreadsheets import csv_text
 from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep import STEPS, side_by_side
@@ -120,8 +120,15 @@ class RunConfig(SaveConfigCallback):
             "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
             "series": list(trainer.datamodule.series_names),  # type: ignore[attr-defined]
         }
-        if run_folder(trainer) is not None:
-            super().setup(trainer, pl_module, stage)
+        super().setup(trainer, pl_module, stage)
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        folder = run_folder_for_writing(trainer)
+        if folder is None:
+            return
+        if (folder / "config.yaml").exists():
+            raise InputError(f"trainer.logger: {folder} holds a run already; leave its version out, or give another")
+        write_whole(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         checkpoint.update(self.kept)
@@ -210,6 +217,7 @@ class CommandLine(LightningCLI):
             Series,
             subclass_mode_data=True,
             save_config_callback=RunConfig,
+            save_config_kwargs={"save_to_log_dir": False},  # which would not be written whole or not at all
             trainer_defaults={
                 "devices": 1,  # one series is no work for more
                 "log_every_n_steps": 1,  # Lightning's 50 hides a run of ten steps
@@ -363,7 +371,7 @@ class CommandLine(LightningCLI):
         path = self._resolve(typed.ckpt_path, typed.root)
         if path is None or typed.config is not None:
             return args
-        config = checkpoints.load(path).get("config")
+        config = checkpoints.load_whole(path)[1].get("config")
         if config is None:
             return args
         file = folder / "config.yaml"
@@ -399,7 +407,7 @@ class CommandLine(LightningCLI):
         named = config.ckpt_path
         path = self._resolve(named, config.trainer.default_root_dir)
         if path is None:
-            where = Path(config.trainer.default_root_dir or ".") / "lightning_logs"
+            where = Path(config.trainer.default_root_dir or ".") / LOGS
             if self.config.subcommand == "predict":
                 given = f"{named!r}, and {where} holds no run with a checkpoint" if named else "none"
                 raise InputError(f"ckpt_path: given {given}; expected the checkpoint of a fit, or 'last' after one")
@@ -407,7 +415,10 @@ class CommandLine(LightningCLI):
                 say(f"No earlier run under {where}: starting from the beginning.")
             config.ckpt_path = self.checkpoint = None
             return
-        self.checkpoint = checkpoints.load(path)
+        whole, self.checkpoint = checkpoints.load_whole(path)
+        if whole != path:
+            warn(f"{path} is damaged; {whole} is taken, which was written before it")
+            path = whole
         if (remark := checkpoints.remark()) is not None:
             warn(remark)
         config.ckpt_path = str(path)
@@ -561,9 +572,7 @@ class CommandLine(LightningCLI):
             )
         callbacks: list[Any] = [self.report, LearningRateGuide()]
         if given.logger in (None, True):
-            kwargs["logger"] = TensorBoardLogger(
-                given.default_root_dir or ".", name="lightning_logs", default_hp_metric=False
-            )
+            kwargs["logger"] = RunLogger(given.default_root_dir or ".")
         if self.subcommand in COMPARISONS:
             self.save_config_callback = None
             return super().instantiate_trainer(enable_checkpointing=False, enable_progress_bar=False, **kwargs)
@@ -653,7 +662,7 @@ class CommandLine(LightningCLI):
         told, remark = self._told(model, Path(ckpt_path), datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []
         bands = None if told is None else told.bands(model.curve, points.t, preds, level, points.sigma)
-        output = Path(self._get(self.config, "output") or beside(Path(ckpt_path)) / "predictions.csv")
+        output = Path(self._get(self.config, "output") or run_of(Path(ckpt_path)) / "predictions.csv")
         names = [*(["series"] if preds.dim() > 1 else []), *datamodule.labels[:-1], "data", "prediction", "residual"]
         rows = prediction_rows(points, preds, datamodule.series_names, bands)
         table = [[*names, *(() if bands is None else bands._fields[1:])], *rows]
@@ -673,7 +682,7 @@ class CommandLine(LightningCLI):
 
         Series come in the order of the data. Beside it stands what is to be told of the bands.
         """
-        path = beside(ckpt_path) / "result.json"
+        path = run_of(ckpt_path) / "result.json"
         try:
             result = json.loads(path.read_text(encoding="utf-8"))
             told = Uncertainty.from_dict(result)
@@ -828,11 +837,6 @@ def prediction_rows(points: Points, preds: Tensor, names: Sequence[str], bands: 
     return [[name, *cells(row)] for i, name in enumerate(names) for row in values[i][present[i]].numpy()]
 
 
-def beside(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint belongs to, else the checkpoint's own."""
-    return checkpoint.parents[1] if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-
-
 def tensorboard_command(trainer: Trainer) -> str:
     """What to type to look at the runs beside this one, with room for every image of a tag."""
     ours = Path(sys.executable).with_name("tensorboard")
@@ -862,12 +866,20 @@ def run(args: Sequence[str]) -> int:
 
 
 class Ending(Protocol):
-    """What a command leaves where it is interrupted: its exit code, where that was, and how to go on."""
+    """What a command leaves where it ends early: its folder; its exit code, where that was, and how to go on."""
 
     interrupted: int | None
+    folder: Path | None
 
     @property
     def where(self) -> str: ...
+
+
+def unnamed(error: OSError, folder: Path | None) -> str:
+    """What the system says; where it names no file, it is one of TensorBoard's, which are written in a thread."""
+    if error.filename is not None or folder is None or error.strerror is None:
+        return str(error)
+    return f"{error.strerror}: the files of TensorBoard in {folder}"
 
 
 def ended(command: Callable[[], object], report: Ending) -> int:
@@ -879,7 +891,10 @@ def ended(command: Callable[[], object], report: Ending) -> int:
             raise
         sys.stderr.write(f"gd-lightning: interrupted{printable(report.where)}\n")
         return report.interrupted or INTERRUPTED
-    except (InputError, MisconfigurationException, OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        complain(unnamed(error, report.folder))
+        return WRONG_INPUT
+    except (InputError, MisconfigurationException, UnicodeDecodeError) as error:
         complain(error)
         return WRONG_INPUT
     except Exception as error:

@@ -12,6 +12,7 @@ from torch.utils.tensorboard.summary import hparams
 
 from gd_lightning.comparison import Comparison, Row
 from gd_lightning.comparison_table import CRITERIA, comparison_markdown, lines_of, rows_of
+from gd_lightning.files import write_whole
 from gd_lightning.rendering import pixels, png
 from gd_lightning.report_formats import code
 from gd_lightning.terminal import printable
@@ -69,7 +70,7 @@ def write_run(folder: Path, found: Comparison, best: int, command: str) -> None:
     """
     found.write_json(folder / "comparison.json")
     picture = pixels(found.plot(best))
-    (folder / "comparison.png").write_bytes(png(picture))
+    write_whole(folder / "comparison.png", png(picture))
     with SummaryWriter(folder) as shown:
         shown.add_image("comparison", picture, dataformats="HWC")
         shown.add_text("report", card(found, command))

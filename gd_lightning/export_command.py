@@ -12,6 +12,7 @@ from gd_lightning.command import Parser, answered
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.report import check_schema
+from gd_lightning.runs import LOGS, checkpoint_in, newest, run_of
 from gd_lightning.terminal import printable_json, say, warn
 
 if TYPE_CHECKING:
@@ -62,11 +63,10 @@ def _parser() -> Parser:
 def _found(run: str) -> Path:
     """The folder or file that was meant."""
     if run == "last" and not Path(run).exists():
-        folders = [path for path in Path("lightning_logs").glob("version_*") if path.name[8:].isdigit()]
-        left = [path for path in folders if (path / "result.json").is_file()]
-        if not left:
-            raise InputError(f"given last, and lightning_logs holds no run with a result; expected {EXAMPLE}")
-        return max(left, key=lambda path: int(path.name[8:]))
+        found = newest(Path(), lambda folder: (folder / "result.json").is_file())
+        if found is None:
+            raise InputError(f"given last, and {LOGS} holds no run with a result; expected {EXAMPLE}")
+        return found
     path = Path(run)
     if not path.exists():
         raise InputError(f"no such folder or file: {run}; expected the folder of a run, such as {EXAMPLE}")
@@ -84,7 +84,7 @@ def _export(path: Path, to: str, output: Path | None) -> None:
         return _show("\n".join(formula_texts(fitted.curve)), output)
     from gd_lightning.export import to_onnx, to_program
 
-    folder = path if path.is_dir() else path.parents[1] if path.parent.name == "checkpoints" else path.parent
+    folder = path if path.is_dir() else run_of(path)
     target = output or folder / str(FORMATS[to])
     write = to_onnx if to == "onnx" else to_program
     try:
@@ -113,7 +113,7 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 def _result_text(path: Path) -> str:
     """What a run found, as it stands in its folder."""
     if path.suffix == ".ckpt":
-        path = path.parents[1] if path.parent.name == "checkpoints" else path.parent
+        path = run_of(path)
     file = path / "result.json" if path.is_dir() else path
     text = _text(file)
     _as_result(file, text)
@@ -148,8 +148,7 @@ def _fitted(path: Path) -> Fitted:
     if path.is_dir():
         if (path / "result.json").is_file() and (path / "config.yaml").is_file():
             return _from_folder(path)
-        checkpoint = path / "checkpoints" / "last.ckpt"
-        if checkpoint.is_file():
+        if (checkpoint := checkpoint_in(path)) is not None:
             return _from_checkpoint(checkpoint)
         raise InputError(
             f"{path} holds no result.json with config.yaml, and no checkpoint; expected the folder of a run, "
@@ -193,7 +192,9 @@ def _from_checkpoint(path: Path) -> Fitted:
     from gd_lightning import checkpoints
     from gd_lightning.curve import Curve
 
-    checkpoint = checkpoints.load(path)
+    whole, checkpoint = checkpoints.load_whole(path)
+    if whole != path:
+        warn(f"{path} is damaged; {whole} is taken, which was written before it")
     if (remark := checkpoints.remark()) is not None:
         warn(remark)
     params, given = checkpoint["state_dict"]["curve.params"], checkpoint["hyper_parameters"]

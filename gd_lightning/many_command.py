@@ -48,11 +48,13 @@ class Going:
     """How far a run has come.
 
     Attributes:
+        folder: none, for its files are named.
         interrupted: the exit code of a run that Ctrl-C (130) or SIGTERM (143) ended.
         where: where that was, and how to go on.
     """
 
     def __init__(self) -> None:
+        self.folder: Path | None = None
         self.interrupted: int | None = None
         self.where = ""
 

@@ -16,11 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gd_lightning.errors import InputError
-from gd_lightning.files import in_place_of, write_whole
+from gd_lightning.files import Hold, hold, in_place_of, write_whole
 
 __all__ = ["Parts"]
 
 RUN = "run.json"
+HELD = "held"
 WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 NAMED = re.compile(r"part-(\d{8})\.parquet")
 
@@ -40,6 +41,7 @@ class Parts:
         self.output = Path(output)
         self.run = json.loads(json.dumps(run))
         self.folder = self.output.with_name(f"{self.output.name}.parts")
+        self._held: Hold | None = None
 
     def open(self, overwrite: bool = False) -> bool:
         """Make the folder, or take up the one that is there; call it in one process.
@@ -51,12 +53,15 @@ class Parts:
             Whether the output is there already, whole: the run before ended between its last two steps.
 
         Raises:
-            InputError: the output exists, or parts of another run do; or nothing can be written there.
+            InputError: the output exists, or parts of another run do, or another run is writing them; or nothing can be
+                written there.
         """
         if self.output.is_dir() or not self.output.name:
             raise InputError(f"output: {str(self.output)!r} is a folder, expected the name of a Parquet file")
         if not self.output.parent.is_dir():
             raise InputError(f"output: there is no folder {str(self.output.parent)!r} to write {self.output.name} to")
+        if self.folder.is_dir():
+            self._hold()
         if overwrite:
             shutil.rmtree(self.folder, ignore_errors=True)
         try:
@@ -76,10 +81,30 @@ class Parts:
             )
         if before is None:
             self.folder.mkdir(exist_ok=True)
+            self._hold()
             write_whole(self.folder / RUN, json.dumps(self.run, indent=1))
         for left in self.folder.glob("*.writing"):  # by a run that was killed
             left.unlink(missing_ok=True)
         return whole
+
+    def _hold(self) -> None:
+        """Keep other runs off the parts until this process ends.
+
+        Raises:
+            InputError: another run is at work on them.
+        """
+        self.release()
+        self._held = hold(self.folder / HELD)
+        if self._held is None:
+            raise InputError(
+                f"output: another run is at work on {self.output}; wait for its end, or give another output"
+            )
+
+    def release(self) -> None:
+        """Let other runs have the parts."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
 
     def done(self) -> set[int]:
         """The numbers of the parts that are there."""
@@ -113,6 +138,7 @@ class Parts:
     def remove(self) -> None:
         """Remove the parts, of which the output has been made."""
         shutil.rmtree(self.folder, ignore_errors=True)
+        self.release()
 
     def _path(self, index: int) -> Path:
         return self.folder / f"part-{index:08d}.parquet"

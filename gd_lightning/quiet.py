@@ -1,6 +1,7 @@
 """What libraries say that a user of this project cannot act on, silenced one by one."""
 
 import logging
+import threading
 import warnings
 
 __all__ = ["silence"]
@@ -24,5 +25,12 @@ def silence() -> None:
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter is intended")
     # Chunks of series know their own numbers.
     warnings.filterwarnings("ignore", message="Couldn't infer the batch indices")
+    # TensorBoard writes in a thread of its own; what the disk refuses there is raised in the run, too.
+    threading.excepthook = _but_for_files
     # A process for which no chunk of series is left has nothing to predict.
     warnings.filterwarnings("ignore", message="predict returned None")
+
+
+def _but_for_files(raised: threading.ExceptHookArgs) -> None:
+    if not isinstance(raised.exc_value, OSError):
+        threading.__excepthook__(raised)

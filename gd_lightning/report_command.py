@@ -11,12 +11,12 @@ from gd_lightning.comparison_table import comparison_markdown, comparison_text, 
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.report import check_schema, report
 from gd_lightning.report_cells import is_batch
+from gd_lightning.runs import LOGS, newest
 from gd_lightning.terminal import printable_json, say
 
 __all__ = ["find", "read", "run"]
 
 FILE, COMPARISON = "result.json", "comparison.json"
-LOGS = Path("lightning_logs")
 FORMATS = ("text", "json", "md", "latex")
 
 ABOUT = """\
@@ -109,11 +109,9 @@ def find(given: Path | None) -> Path:
         InputError: there is none.
     """
     if given is None:
-        runs = [path for name in (COMPARISON, FILE) for path in LOGS.glob(f"version_*/{name}")]
-        newest = max(runs, key=version, default=None)
-        if newest is None:
+        given = newest(Path(), lambda run: any((run / name).is_file() for name in (COMPARISON, FILE)))
+        if given is None:
             raise InputError(f"no run with a {FILE} in {LOGS}; make one with gd-lightning fit, or name its folder")
-        return newest
     if given.is_dir():
         if (given / COMPARISON).is_file():
             return given / COMPARISON
@@ -125,15 +123,9 @@ def find(given: Path | None) -> Path:
         return given / FILE
     if not given.is_file():
         siblings = [path.name for path in given.parent.glob("version_*")]
-        hint = suggest(given.name, siblings) if siblings else f"expected a folder such as {LOGS / 'version_0'}"
+        hint = suggest(given.name, siblings) if siblings else f"expected a folder such as {LOGS}/version_0"
         raise InputError(f"no such run: {given}; {hint}")
     return given
-
-
-def version(path: Path) -> int:
-    """The number of the run that a file is in; -1 where it has none."""
-    number = path.parent.name.removeprefix("version_")
-    return int(number) if number.isdecimal() else -1
 
 
 def read(path: Path) -> tuple[str, dict[str, Any]]:

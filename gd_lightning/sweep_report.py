@@ -162,7 +162,7 @@ def write_run(folder: Path, found: SweepResult) -> None:
     found.write_json(folder / "sweep.json")
     write_whole(folder / "sweep.csv", _as_csv(found))
     picture = pixels(found.plot())
-    (folder / "sweep.png").write_bytes(png(picture))
+    write_whole(folder / "sweep.png", png(picture))
     with SummaryWriter(folder) as shown:
         shown.add_image("sweep", picture, found.steps, dataformats="HWC")
     steps = np.unique(np.linspace(0, found.steps, POINTS).round().astype(int)).tolist()

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,13 +103,34 @@ def forked(*args, cwd, timeout=300, env=None, path=()):
 
     `path` are folders in which it finds modules as if they were installed.
     """
+    with started(*args, cwd=cwd, env=env, path=path) as running:
+        return running.finished(timeout)
+
+
+@dataclass
+class Running:
+    process: multiprocessing.Process
+    folder: str
+
+    def finished(self, timeout=300):
+        """What it said, at its end."""
+        self.process.join(timeout)
+        assert self.process.exitcode is not None, f"still running after {timeout} s"
+        return Finished(self.process.exitcode, *(Path(self.folder, name).read_text() for name in ("out", "err")))
+
+
+@contextmanager
+def started(*args, cwd, env=None, path=()):
+    """The same, which ends with the block, by SIGKILL where it has not ended before."""
     with tempfile.TemporaryDirectory() as folder:
         given = [str(arg) for arg in args], str(cwd), folder, env or {}, [str(one) for one in path]
         process = PROCESSES.Process(target=_in_its_own_process, args=given)
         process.start()
-        process.join(timeout)
-        assert process.exitcode is not None, f"still running after {timeout} s: {args}"
-        return Finished(process.exitcode, *(Path(folder, name).read_text() for name in ("out", "err")))
+        try:
+            yield Running(process, folder)
+        finally:
+            process.kill()
+            process.join()
 
 
 def _in_its_own_process(args, cwd, folder, env, path):

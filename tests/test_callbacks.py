@@ -4,8 +4,9 @@ from lightning.pytorch import LightningModule, Trainer
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gd_lightning import CurveFit, InputError, NoisySeries, PredictionPlots, fit
-from gd_lightning.callbacks import LastCheckpoint, LearningRateGuide, RunReport, curve_fit
+from gd_lightning.callbacks import LearningRateGuide, RunReport, curve_fit
 from gd_lightning.conditioning import curvatures
+from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.milestones import is_round
 
 

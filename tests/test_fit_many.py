@@ -97,6 +97,7 @@ def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, ca
         "700 of 1,000 series, 10 series/s, 30 s left",
     ]
     progress.look()  # nothing new, and no time left to tell of
+    parts.remove()
 
 
 def test_what_is_there_is_not_overwritten(fitted):

@@ -176,9 +176,9 @@ CASES = {
         "math.sqrt " + ONLY,
     ),
     "a function of this package": (
-        config(model={"scheduler": scheduler("gd_lightning.callbacks.run_folder")}),
+        config(model={"scheduler": scheduler("gd_lightning.callbacks.steps_allowed")}),
         FIT,
-        "gd_lightning.callbacks.run_folder " + ONLY,
+        "gd_lightning.callbacks.steps_allowed " + ONLY,
     ),
     "a function of a class": (
         config(model={"scheduler": scheduler("gd_lightning.data.Table.__init__")}),

@@ -16,6 +16,8 @@ CORE = [
     "words",
     "terminal",
     "command",
+    "runs",
+    "checkpoints",
     "imports",
     "yaml_text",
     "files",

@@ -41,12 +41,23 @@ def test_what_is_there_is_taken_up_and_leftovers_removed(tmp_path):
     parts = Parts(tmp_path / "fits.parquet", RUN)
     assert parts.open() is False
     assert parts.done() == {0}
-    assert sorted(os.listdir(parts.folder)) == ["part-00000000.parquet", "run.json"]
+    assert sorted(os.listdir(parts.folder)) == ["held", "part-00000000.parquet", "run.json"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_two_runs_do_not_write_to_one_output(tmp_path, overwrite):
+    first = written(tmp_path, 0)
+    with pytest.raises(InputError, match=r"another run is at work on .*fits\.parquet; wait for its end,"):
+        Parts(first.output, RUN).open(overwrite)
+    first.write(1, rows(1))
+    first.close(2)
+    assert pq.read_table(first.output).num_rows == 4
 
 
 def test_an_end_between_the_last_two_steps(tmp_path):
     parts = written(tmp_path, 0)
     pq.write_table(rows(0), parts.output)
+    parts.release()
     assert Parts(parts.output, RUN).open() is True
 
 
@@ -77,6 +88,7 @@ def test_a_folder_that_is_not_there(tmp_path):
 def test_overwriting_begins_anew_and_leaves_the_old_output_until_the_end(tmp_path):
     parts = written(tmp_path, 0, run={**RUN, "files": "4 rows"})
     pq.write_table(rows(5), parts.output)
+    parts.release()
     parts = Parts(parts.output, RUN)
     assert parts.open(overwrite=True) is False
     assert parts.done() == set()
@@ -119,4 +131,4 @@ print(sorted(path.name for path in parts.folder.iterdir()))
 def test_a_disk_that_is_full(tmp_path):
     command = [sys.executable, "-c", WITHIN, str(tmp_path / "fits.parquet")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.stdout.splitlines() == ["File too large", "['part-00000000.parquet', 'run.json']"], done.stderr
+    assert done.stdout.splitlines() == ["File too large", "['held', 'part-00000000.parquet', 'run.json']"], done.stderr

@@ -13,11 +13,12 @@ import torch
 from conftest import PROCESSES, gd_lightning
 from lightning.pytorch import Trainer
 
-from gd_lightning.callbacks import LastCheckpoint, Stopping
+from gd_lightning.callbacks import Stopping
 from gd_lightning.curve import Curve
 from gd_lightning.data import Table
 from gd_lightning.descent_in_parts import Condensed, Processes, Share, totals
 from gd_lightning.errors import InputError
+from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.module import CurveFit
