@@ -66,6 +66,7 @@ draws them, and writes this page from what the functions say of themselves. `gd-
 terminal.
 
 """
+FOOT = "\nNone of them? Next: [your own function](your-function.md).\n"
 
 
 def section(name: str) -> str:
@@ -88,7 +89,7 @@ def section(name: str) -> str:
 def page() -> str:
     """The whole of docs/functions.md."""
     contents = " · ".join(f"[{name}](#{name})" for name in EXAMPLES)
-    return f"{HEAD}{contents}\n\n" + "\n".join(section(name) for name in EXAMPLES)
+    return f"{HEAD}{contents}\n\n" + "\n".join(section(name) for name in EXAMPLES) + FOOT
 
 
 def draw(name: str) -> bytes:
@@ -162,7 +163,6 @@ if __name__ == "__main__":
     (DOCS / "bands.png").write_bytes(png(uncertain().plot()))
     (DOCS / "profile.png").write_bytes(png(uncertain().profile().plot()))
     run("peak", command="compare", **{"choosing-peak": "comparison"})
-    run("stopping_distance", command="compare", **{"choosing-distance": "comparison"})
     (DOCS / "choosing-beyond.png").write_bytes(
         beyond("power_law", "exponential_growth", "exponential_decay", "quadratic")
     )

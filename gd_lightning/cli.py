@@ -79,6 +79,10 @@ COMMANDS = {
 ALLOW = f"""{OPTION} MODULE, as often as needed, allows functions and classes of other modules to be named: beside those
 of files in this folder, and of this package, torch.optim and Lightning's callbacks and loggers."""
 HEEDED = ("model.lr", "trainer.max_steps", "trainer.max_epochs")  # what a sweep takes only where it is meant for it
+MEANINGS = {  # of options that LightningCLI adds and explains otherwise
+    "seed_everything": "Seed of the noise, the start, and what is kept out.",
+    "ckpt_path": "Checkpoint of a fit: `last` for the newest run, the folder of a run, or a file; fit goes on from it.",
+}
 COMPARISONS = ("sweep", "compare")  # which need none of the Trainer's loop, and leave no checkpoint
 
 
@@ -251,6 +255,9 @@ class CommandLine(LightningCLI):
         )
         for choice in commands._choices_actions:
             choice.help = COMMANDS[choice.dest]
+        for parser in self._subcommand_parsers.values():
+            for action in parser._actions:
+                action.help = MEANINGS.get(action.dest, action.help)
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Model and data first, which a user of this project changes; then Lightning's forty options."""

@@ -60,10 +60,10 @@ class Reel:
 
 
 def _room(figure: Figure) -> list[int]:
-    """What the texts need: lines of titles and letters of labels."""
+    """What the texts need: lines of titles, letters of labels, and entries of legends."""
     titles = [axes.get_title().count("\n") for axes in figure.axes]
     labels = [max((len(one.get_text()) for one in axes.get_yticklabels()), default=0) for axes in figure.axes]
-    return titles + labels
+    return [*titles, *labels, sum(len(legend.get_texts()) for legend in figure.legends)]
 
 
 def _settle(figure: Figure) -> None:

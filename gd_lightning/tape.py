@@ -185,6 +185,8 @@ class Tape:
         slope[-1] = np.float64(1)
         for at, x, ways in self._way_back(wanted):
             g, y, values = slope[at], played[at], [played[i] for i in x]
+            if g is None:  # it acts through a sign or a condition only, whose slope is zero
+                continue
             for i, back in ways:
                 part = back(g, y, *values)
                 if self._chooses:

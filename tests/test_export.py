@@ -3,7 +3,6 @@ import math
 import re
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import onnx
@@ -247,24 +246,6 @@ def test_every_family_as_a_program(name, tmp_path):
     result.to_program(tmp_path / "curve.pt2")
     program = torch.export.load(tmp_path / "curve.pt2").module()
     assert torch.equal(program(torch.from_numpy(NEW)), result.predict(NEW))
-
-
-def test_the_page_says_what_is_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = (ROOT / "docs" / "export.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            exec(block, {"__name__": "page"})
-    commands = [line for block in re.findall(r"```bash\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
-    assert len(commands) == 6
-    for line in commands:
-        program, *args = line.partition("#")[0].split()
-        if program == "gd-lightning":
-            args = [str(ROOT / arg) if arg.startswith("configs/") else arg for arg in args]
-            done = forked(*args, cwd=tmp_path)
-            assert (done.code, done.err) == (0, ""), line
-    assert {"curve.onnx", "curve.pt2"} <= {path.name for path in (tmp_path / "lightning_logs" / "version_0").iterdir()}
 
 
 # the command

@@ -1,10 +1,14 @@
-"""The README says what is so: its numbers, its commands in their order, its Python, its links."""
+"""Every page says what is so: its commands in their order, its Python, what both print, its links."""
 
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from conftest import ARTICLE_RMSE, ROOT, forked, gd_lightning
@@ -12,18 +16,107 @@ from pyarrow import csv
 
 from gd_lightning import compare
 
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "examples/README.md")]
+PAGES += sorted((ROOT / "docs").glob("*.md"))
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+# What is told to be typed and not run here: it would install packages, asks for machines of a cluster, or serves until
+# it is stopped, as test_browser.py does.
+NOT_RUN = ("make", "pip", "source", "torchrun", "srun", "tensorboard")
+
 README = (ROOT / "README.md").read_text()
 STALLS = (ROOT / "docs" / "why-it-stalls.md").read_text()
-UNCERTAINTY = (ROOT / "docs" / "uncertainty.md").read_text()
 CHOOSING = (ROOT / "docs" / "choosing-a-function.md").read_text()
-MANY = (ROOT / "docs" / "many-series.md").read_text()
 
 
-def blocks(language, page=README):
-    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+class Block(NamedTuple):
+    """What stands between two fences: `python` is run, `python my_curves.py` is a file, `text` is what was printed."""
+
+    language: str
+    file: str
+    content: str
 
 
-COMMANDS = [*blocks("bash"), *("".join(blocks("bash", page)) for page in (STALLS, UNCERTAINTY, CHOOSING, MANY))]
+def blocks(page):
+    found = re.findall(r"^```(\w*) *(\S*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [Block(*parts) for parts in found]
+
+
+def run_bash(commands, folder):
+    """What the commands of a block print, one after the other, each in a process of its own."""
+    printed = []
+    for line in commands.splitlines():
+        if not (typed := shlex.split(line, comments=True)) or typed[0] in NOT_RUN:
+            continue
+        program, *args = typed
+        if program == "python":
+            done = subprocess.run(
+                [sys.executable, *args], cwd=folder, check=True, capture_output=True, text=True, timeout=300
+            )
+            printed.append(done.stdout)
+            continue
+        assert program == "gd-lightning", line
+        done = gd_lightning(*args, cwd=folder) if "ddp" in args else forked(*args, cwd=folder)
+        assert (done.code, done.err) == (0, ""), line
+        printed.append(done.out)
+    return "".join(printed)
+
+
+def run_python(code, names):
+    """What a block prints, after those before it on its page."""
+    with redirect_stdout(StringIO()) as printed:
+        exec(code, names)
+    return printed.getvalue()
+
+
+def assert_told(shown, printed):
+    """What a page shows is what is printed, line by line in the same order; `...` stands for lines left out."""
+    printed = [" ".join(line.split()) for line in printed.splitlines()]
+    at = 0
+    for line in filter(None, (" ".join(line.split()) for line in shown.splitlines())):
+        if line == "...":
+            continue
+        assert line in printed[at:], f"{line!r} is not in:\n" + "\n".join(printed[at:])
+        at = printed.index(line, at) + 1
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
+    for folder in ("configs", "examples"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    names, printed = {"__name__": "page"}, ""
+    for block in blocks(page):
+        monkeypatch.delitem(sys.modules, Path(block.file).stem, raising=False)
+        if block.file:
+            Path(block.file).write_text(block.content)
+        elif block.language == "bash":
+            printed = run_bash(block.content, tmp_path)
+        elif block.language == "python":
+            printed = run_python(block.content, names)
+        else:
+            assert block.language == "text", f"neither run nor what is printed: {block}"
+            assert_told(block.content, printed)
+    for picture in re.findall(r'savefig\("(.+?)"\)', page.read_text()):
+        assert Path(picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_a_page_says_where_to_go_next(page):
+    *_, last = page.read_text().strip().split("\n\n")
+    assert re.search(r"(Next: |New here\? ).*\]\(", last, re.DOTALL)
+
+
+def test_the_table_of_contents_has_every_page():
+    contents = (ROOT / "docs" / "README.md").read_text()
+    listed = re.findall(r"^\d+\. .*?\]\((.+?)\)", contents, re.MULTILINE)
+    assert sorted([*listed, "README.md"]) == sorted(page.name for page in (ROOT / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_stand_in_blocks_that_are_run(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    assert not re.findall(r"^    (?:gd-lightning|python) .*", text, re.MULTILINE)
 
 
 def test_the_ten_numbers():
@@ -56,58 +149,20 @@ def test_what_a_comparison_says(page, data):
     assert all(part in told for part in parts)
 
 
-@pytest.mark.parametrize("block", COMMANDS, ids=range(len(COMMANDS)))
-def test_the_commands_of_a_block_one_after_the_other(block, tmp_path):
-    for folder in ("configs", "examples"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    for line in block.splitlines():
-        program, *args = shlex.split(line, comments=True)
-        if program == "python":
-            subprocess.run([sys.executable, *args], cwd=tmp_path, check=True)
-            continue
-        assert program == "gd-lightning"
-        done = gd_lightning(*args, cwd=tmp_path) if "ddp" in args else forked(*args, cwd=tmp_path)
-        assert (done.code, done.err) == (0, ""), line
-
-
-@pytest.mark.parametrize("block", blocks("python"), ids=range(len(blocks("python"))))
-def test_the_python(block, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    exec(block, {})
-    assert "RMSE" in capsys.readouterr().out
-    [picture] = re.findall(r'savefig\("(.+)"\)', block)
-    assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
-
-
-PYTHON = [block for page in (UNCERTAINTY, CHOOSING, MANY) for block in blocks("python", page)]
-
-
-@pytest.mark.parametrize("block", PYTHON, ids=range(len(PYTHON)))
-def test_the_python_of_the_pages(block, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    exec(block, {})
-    assert capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        "README.md",
-        "CONTRIBUTING.md",
-        "examples/README.md",
-        "docs/functions.md",
-        "docs/why-it-stalls.md",
-        "docs/uncertainty.md",
-        "docs/choosing-a-function.md",
-        "docs/many-series.md",
-        "docs/export.md",
-        "docs/scikit-learn.md",
-    ],
-)
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+    for target, heading in re.findall(r"\]\(([^)#]*)(#[^)]+)?\)", page.read_text()):
         if not target.startswith("https://"):
-            assert ((ROOT / page).parent / target).exists(), target
+            found = page.parent / target if target else page
+            assert found.exists(), target
+            if heading:
+                assert heading in anchors(found), heading
+
+
+def anchors(page):
+    """The headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def test_the_names_in_the_table_are_in_the_files():

@@ -70,6 +70,22 @@ def test_one_with_longer_labels_begins_a_new_figure():
     np.testing.assert_array_equal(pixels(second), pixels(as_alone(1e4)))
 
 
+def test_one_with_a_longer_legend_begins_a_new_figure():
+    fine = torch.linspace(0, 19, 100)
+    belts = Belts(0.95, *(shift + torch.sin(fine) for shift in (-0.2, 0.2, -0.5, 0.5)))
+    reel = Reel()
+    first = reel.next(draw())
+    second = reel.next(
+        lambda given: prediction_figure(
+            T, torch.sin(T), T, T, line=(fine, torch.sin(fine)), belts=belts, title="step 2", figure=given
+        )
+    )
+    assert second is not first
+    pixels(second)
+    [legend] = second.legends
+    assert legend.get_window_extent().y1 <= min(axes.get_tightbbox().y0 for axes in second.axes)
+
+
 def test_all_that_a_picture_showed_is_gone_in_the_next():
     sigma, fine = torch.full_like(T, 0.3), torch.linspace(0, 19, 100)
     belts = Belts(0.95, *(shift + torch.sin(fine) for shift in (-0.2, 0.2, -0.5, 0.5)))

@@ -1,5 +1,4 @@
 import pickle
-import re
 import subprocess
 import sys
 from unittest import SkipTest
@@ -387,13 +386,3 @@ def test_nobody_else_imports_scikit_learn_and_it_imports_no_lightning():
         "import gd_lightning.sklearn; print([name in sys.modules for name in ('sklearn', 'lightning', 'matplotlib')])"
     )
     assert in_a_fresh_process(code) == ("False\n[True, False, False]", "")
-
-
-def test_the_page_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    [block] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "scikit-learn.md").read_text(), re.DOTALL)
-    exec(block, {})
-    out = capsys.readouterr().out
-    assert "converged" in out
-    assert out.endswith("{'function': 'exponential_decay'}\n")
-    assert (tmp_path / "best.png").exists()

@@ -58,6 +58,14 @@ def test_each_function_of_two(name):
     agree(Formula(f"{name}(x, y)"), values, ["x", "y"], rtol=4e-15)
 
 
+@pytest.mark.parametrize(
+    "text", ["a*sign(t - c)", "where(t - c < 0, a, b*t)", "where(t < c + b, a, b*t)", "a + sign(-c)*b"]
+)
+def test_what_acts_through_a_sign_or_a_condition_only_has_no_slope(text):
+    values = {"t": np.linspace(0, 1, LENGTH), "a": np.array(0.3), "b": np.array(0.2), "c": np.array(0.45)}
+    agree(Formula(text), values, ["a", "c"])
+
+
 @pytest.mark.parametrize("text", [text for text in BY_HAND if not any(name in text for name in functions.__all__)])
 @pytest.mark.parametrize("series", [1, 3])
 @pytest.mark.parametrize("apart", [False, True])

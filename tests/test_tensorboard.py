@@ -18,7 +18,7 @@ pytestmark = pytest.mark.xdist_group("tensorboard")
 
 @contextmanager
 def serving(logs, log_file):
-    """TensorBoard on a free port of 127.0.0.1; gives a function that fetches a path."""
+    """TensorBoard on a free port of 127.0.0.1; gives a function that fetches a path, with its address."""
     with log_file.open("w") as log:
         server = subprocess.Popen(
             [
@@ -41,9 +41,10 @@ def serving(logs, log_file):
             with direct.open(f"{address}{path}?{urllib.parse.urlencode(query)}", timeout=30) as answer:
                 return answer.read()
 
-        while not json.loads(fetch("/data/runs")):
+        while any(logs.iterdir()) and not json.loads(fetch("/data/runs")):
             assert time.monotonic() < end
             time.sleep(0.2)
+        fetch.address = address
         yield fetch
     finally:
         server.terminate()
