@@ -5,7 +5,7 @@ CONFIG ?= configs/quadratic.yaml
 ARGS ?=
 PIP = .venv/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: help fit test test-all lint tensorboard wheel clean
+.PHONY: help fit test test-all coverage lint tensorboard wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list these commands
@@ -19,6 +19,9 @@ test: .venv/installed-dev  ## run the tests, but for the slow ones
 
 test-all: .venv/installed-dev  ## run all tests: kills at fifty moments, ten minutes of fuzzing each
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup -m "" $(ARGS)
+
+coverage: .venv/installed-dev  ## run the tests, and show which branches they do not reach
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadgroup --cov --cov-report=term $(ARGS)
 
 lint: .venv/installed-dev  ## check style (ruff) and types (mypy)
 	.venv/bin/ruff check .

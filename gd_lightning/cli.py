@@ -51,7 +51,7 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points, check_kept, check_numbers
 from gd_lightning.quiet import silence
-from gd_lightning.run_folder import RunLogger, run_folder, run_folder_for_writing
+from gd_lightning.run_folder import RunLogger, run_folder
 from gd_lightning.runs import LOGS, run_of
 from gd_lightning.spreadsheets import csv_text
 from gd_lightning.streamed import StreamedTable
@@ -124,12 +124,14 @@ class RunConfig(SaveConfigCallback):
             "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
             "series": list(trainer.datamodule.series_names),  # type: ignore[attr-defined]
         }
+        self.folder = run_folder(trainer)  # which every process has to ask for
         super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        folder = run_folder_for_writing(trainer)
+        folder = self.folder
         if folder is None:
             return
+        folder.mkdir(parents=True, exist_ok=True)
         if (folder / "config.yaml").exists():
             raise InputError(f"trainer.logger: {folder} holds a run already; leave its version out, or give another")
         write_whole(folder / "config.yaml", self.parser.dump(self.config, skip_none=False))
