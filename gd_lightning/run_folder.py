@@ -26,7 +26,7 @@ class RunLogger(TensorBoardLogger):
     def version(self) -> int | str:
         """The number of the run; the folder with this number is made when it is first asked for."""
         if self._version is None and getattr(rank_zero_only, "rank", 0) == 0:  # the other processes of a run are told
-            self._version = claim(Path(self.root_dir, LOGS))
+            self._version = claim(Path(self.root_dir))
         return super().version
 
 

@@ -56,6 +56,7 @@ def test_the_run_s_folder(article_run):
     assert len(events) == 1
     assert [name for name in names if name not in events] == [
         "checkpoints/last.ckpt",
+        "checkpoints/previous.ckpt",
         "config.yaml",
         "film_strip.png",
         "hparams.yaml",
@@ -65,6 +66,7 @@ def test_the_run_s_folder(article_run):
         "result.json",
     ]
     assert sorted(p.name for p in article_run.folder.iterdir()) == ["lightning_logs"]
+    assert sorted(p.name for p in article_run.version_0.parent.iterdir()) == ["version_0"]
     for name in ("film_strip.png", "prediction.png"):
         assert (article_run.version_0 / name).read_bytes().startswith(b"\x89PNG\r\n")
 
