@@ -291,7 +291,8 @@ TWO = ["--trainer.accelerator=cpu", "--trainer.devices=2", "--trainer.strategy=d
 
 def two_processes(folder, *options):
     (folder / "ranks.py").write_text(RANKS)
-    done = gd_lightning("fit", *BELL_OPTIONS, *TWO, "--trainer.callbacks+=ranks.Ranks", *options, cwd=folder)
+    own = ["--allow-import=ranks", "--trainer.callbacks+=ranks.Ranks"]
+    done = gd_lightning("fit", *BELL_OPTIONS, *TWO, *own, *options, cwd=folder)
     ranks = [json.loads((folder / f"rank_{rank}").read_text()) for rank in (0, 1)]
     assert ranks[0] == ranks[1]
     return done, json.loads((folder / "lightning_logs" / "version_0" / "result.json").read_text())
