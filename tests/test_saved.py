@@ -246,6 +246,7 @@ def test_a_function_that_bears_the_name_of_a_family_is_not_taken_for_it(tmp_path
 def test_no_file_makes_this_import_a_module(tmp_path, monkeypatch):
     (tmp_path / "my_curves.py").write_text("import torch\ndef damped(t, a, tau):\n    return a * torch.exp(-t / tau)\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_curves", raising=False)  # of whatever ran before
     result = fit("my_curves.damped", T, Y)
     sys.modules.pop("my_curves")
     result.save("fit.json")

@@ -17,6 +17,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gd_lightning.cells import MISSING
 from gd_lightning.errors import InputError
 from gd_lightning.tables import read_columns
 
@@ -530,6 +531,7 @@ def test_any_text_is_refused_in_one_line_or_read_as_python_reads_it(tmp_path, ro
     table = refused_or_read(path, ["x"])
     if table is not None:
         assert table.rows == len(rows)
-        present = [x.strip() for x, _ in rows if x.strip() and x.strip().lower() not in ("na", "nan")]
+        cells = (x.strip() for x, _ in rows)
+        present = [x for x in cells if x not in MISSING and x.lower() not in ("na", "nan")]
         if table.labels["x"] == "x":
             assert lists(table)["x"] == [float(x.replace(",", ".")) for x in present]
