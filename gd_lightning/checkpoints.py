@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.errors import InputError
-from gd_lightning.runs import CHECKPOINTS, NEWEST, PREVIOUS, checkpoint_in, newest
+from gd_lightning.runs import CHECKPOINTS, LOGS, NEWEST, PREVIOUS, checkpoint_in, newest
 
 __all__ = [
     "LAST",
@@ -28,12 +28,12 @@ __all__ = [
     "load",
     "load_whole",
     "of",
-    "remark",
+    "remarks",
     "sealed",
 ]
 
 LAST = "last"
-EXAMPLE = f"lightning_logs/version_0/{CHECKPOINTS}/{NEWEST}"
+EXAMPLE = f"{LOGS}/version_0/{CHECKPOINTS}/{NEWEST}"
 SEAL = b"gd_lightning sha256 "
 WITH_CODE, WITHOUT_CODE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
@@ -153,11 +153,19 @@ def _check_files(path: Path, callbacks: Mapping[str, Mapping[str, Any]]) -> None
                 raise InputError(f"ckpt_path: {path} takes {file} for a checkpoint that it may remove; expected .ckpt")
 
 
-def remark() -> str | None:
-    """What to say where the environment asks torch to run the code in checkpoints, which `load` does not do."""
-    if not _is_set(WITH_CODE):
-        return None
-    return f"{WITH_CODE} is set in the environment; checkpoints are read as tensors, numbers and text all the same."
+def remarks(asked: Path, taken: Path) -> list[str]:
+    """What is to be said of a checkpoint that `load_whole` has read.
+
+    Args:
+        asked: the one that was asked for.
+        taken: the one that was read.
+    """
+    told = [] if taken == asked else [f"{asked} is damaged; {taken} is taken, which was written before it"]
+    if _is_set(WITH_CODE):  # which asks torch to run the code in checkpoints
+        told.append(
+            f"{WITH_CODE} is set in the environment; checkpoints are read as tensors, numbers and text all the same."
+        )
+    return told
 
 
 def _is_set(name: str) -> bool:

@@ -34,6 +34,7 @@ from gd_lightning.callbacks import (
     steps_allowed,
 )
 from gd_lightning.cautions import ARRIVED
+from gd_lightning.command import is_typed
 from gd_lightning.comparison import BY, DRAWN, FOLDS, compare
 from gd_lightning.comparison_report import comparison_report
 from gd_lightning.comparison_report import write_run as write_comparison
@@ -408,7 +409,7 @@ class CommandLine(LightningCLI):
         self._settle_precision(config)
         self._settle_limits(config.trainer)
         self._refuse_settings(config.trainer)
-        if self.config.subcommand == "predict" and not self._is_typed("--output"):
+        if self.config.subcommand == "predict" and not is_typed(self.typed, "--output"):
             check_output(config.output, ".csv")
         if self.config.subcommand in COMPARISONS:
             self.checkpoint = None
@@ -424,12 +425,10 @@ class CommandLine(LightningCLI):
                 say(f"No earlier run under {where}: starting from the beginning.")
             config.ckpt_path = self.checkpoint = None
             return
-        whole, self.checkpoint = checkpoints.load_whole(path)
-        if whole != path:
-            warn(f"{path} is damaged; {whole} is taken, which was written before it")
-            path = whole
-        if (remark := checkpoints.remark()) is not None:
-            warn(remark)
+        asked = path
+        path, self.checkpoint = checkpoints.load_whole(asked)
+        for line in checkpoints.remarks(asked, path):
+            warn(line)
         config.ckpt_path = str(path)
         if self.config.subcommand == "fit":
             self._refuse_what_cannot_go_on(path, config.trainer)
@@ -486,7 +485,7 @@ class CommandLine(LightningCLI):
                     class_path=f"gd_lightning.{LevenbergMarquardt.__name__}"
                 )
         unlimited = config.trainer.max_epochs is None and config.trainer.max_steps == -1 and not streamed
-        if unlimited and config.model.steps_per_epoch == 1 and not self._is_typed("--model.steps_per_epoch"):
+        if unlimited and config.model.steps_per_epoch == 1 and not is_typed(self.typed, "--model.steps_per_epoch"):
             config.model.steps_per_epoch = FIRST_LOOK_STEPS
 
     def _settle_precision(self, config: Any) -> None:
@@ -498,7 +497,7 @@ class CommandLine(LightningCLI):
 
     def _settle_limits(self, trainer: Any) -> None:
         """The limit that was typed goes before the other one in the file; ten epochs where there is none."""
-        typed = [name for name in ("max_epochs", "max_steps") if self._is_typed(f"--trainer.{name}")]
+        typed = [name for name in ("max_epochs", "max_steps") if is_typed(self.typed, f"--trainer.{name}")]
         if typed == ["max_steps"] or (trainer.max_epochs is None and trainer.max_steps != -1):
             trainer.max_epochs = -1
         elif typed == ["max_epochs"]:
@@ -512,12 +511,9 @@ class CommandLine(LightningCLI):
         if trainer.max_epochs == trainer.max_steps == -1 and trainer.max_time is None:
             raise InputError("trainer: max_epochs and max_steps are both -1, which never ends; set one of them")
 
-    def _is_typed(self, option: str) -> bool:
-        return any(arg == option or arg.startswith(f"{option}=") for arg in self.typed)
-
     def _is_heeded(self, name: str) -> bool:
         """Whether something counts for a sweep: it was typed, or was for the sweep whose configuration this is."""
-        return self._is_typed(f"--{name}") or name in self.config[self.subcommand].heed
+        return is_typed(self.typed, f"--{name}") or name in self.config[self.subcommand].heed
 
     def _refuse_what_cannot_go_on(self, path: Path, trainer: Any) -> None:
         assert self.checkpoint is not None

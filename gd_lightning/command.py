@@ -1,15 +1,15 @@
-"""What the commands share that only write a text: a parser whose errors are one line, and exit codes."""
+"""What commands share: a parser whose errors are one line, exit codes, and what was typed."""
 
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from gd_lightning.errors import InputError
 from gd_lightning.terminal import complain
 
-__all__ = ["Parser", "answered"]
+__all__ = ["Parser", "answered", "is_typed"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,6 +17,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)
+
+
+def is_typed(args: Sequence[str], option: str) -> bool:
+    """Whether an option stands on a command line, with its value behind it or after an equals sign."""
+    return any(arg.partition("=")[0] == option for arg in args)
 
 
 def answered(write: Callable[[], object], name: str = "") -> int:

@@ -193,10 +193,8 @@ def _from_checkpoint(path: Path) -> Fitted:
     from gd_lightning.curve import Curve
 
     whole, checkpoint = checkpoints.load_whole(path)
-    if whole != path:
-        warn(f"{path} is damaged; {whole} is taken, which was written before it")
-    if (remark := checkpoints.remark()) is not None:
-        warn(remark)
+    for line in checkpoints.remarks(path, whole):
+        warn(line)
     params, given = checkpoint["state_dict"]["curve.params"], checkpoint["hyper_parameters"]
     curve = Curve(given["function"], None, given["predictors"])
     curve.to(params.dtype)

@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gd_lightning.cautions import ARRIVED
+from gd_lightning.command import is_typed
 from gd_lightning.configurations import check_output
 from gd_lightning.curve import Curve
 from gd_lightning.data import ARTICLE_SEED
@@ -118,9 +119,9 @@ class ManyLine(LightningCLI):
         given = self.config.trainer.precision
         if str(given) not in PRECISIONS:
             raise InputError(f"trainer.precision: given {given!r}, expected 64-true or 32-true")
-        if not any(arg.partition("=")[0] == "--output" for arg in self.typed):
+        if not is_typed(self.typed, "--output"):
             check_output(self.config.output, ".parquet")
-        if self.config.overwrite and not any(arg.partition("=")[0] == "--overwrite" for arg in self.typed):
+        if self.config.overwrite and not is_typed(self.typed, "--overwrite"):
             raise InputError("overwrite: given true in a configuration, expected false; type --overwrite")
 
     def _fit_many(self) -> None:

@@ -28,9 +28,13 @@ def say(text: object) -> None:
 
 def warn(of: object) -> None:
     """Say in one line on standard error what is to be known of a command that goes on."""
-    sys.stderr.write(f"gd-lightning: warning: {printable(' '.join(str(of).split()))}\n")
+    _tell("warning", of)
 
 
 def complain(problem: object) -> None:
     """Say in one line on standard error what is wrong."""
-    sys.stderr.write(f"gd-lightning: error: {printable(one_line(' '.join(str(problem).split())))}\n")
+    _tell("error", problem)
+
+
+def _tell(kind: str, what: object) -> None:
+    sys.stderr.write(f"gd-lightning: {kind}: {printable(one_line(' '.join(str(what).split())))}\n")
