@@ -13,6 +13,7 @@ from gd_lightning import optim
 from gd_lightning.callbacks import RunReport
 from gd_lightning.cli import CommandLine, Parser
 from gd_lightning.data import NoisySeries, Table
+from gd_lightning.interruptions import Interruptions
 from gd_lightning.many_command import Going, ManyLine
 from gd_lightning.optim import UpdateRule
 from gd_lightning.streamed import StreamedTable
@@ -94,7 +95,10 @@ class ManyParser(ManyLine):
 def parsers() -> dict[str, Any]:
     """The parser of each command that takes keys."""
     line, many = Parsers.__new__(Parsers), ManyParser.__new__(ManyParser)
-    for made in (lambda: line.__init__([], RunReport(command="")), lambda: many.__init__([], Parser, Going())):
+    for made in (
+        lambda: line.__init__([], RunReport(command=""), Interruptions()),
+        lambda: many.__init__([], Parser, Going()),
+    ):
         try:
             made()
         except Made:

@@ -8,11 +8,16 @@ if __name__ == "__main__" and not sys.flags.safe_path:
 
 import gc
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run a command line and return its exit code: 0 done, 2 wrong input, 3 diverged, 130 interrupted."""
+    """Run a command line and return its exit code: 0 done, 2 wrong input, 3 diverged, 130 or 143 interrupted."""
     from gd_lightning import imports
     from gd_lightning.errors import InputError
     from gd_lightning.terminal import complain
@@ -24,6 +29,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except InputError as error:
         complain(error)
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("gd-lightning: interrupted\n")
+        return CODES[signal.SIGINT]
 
 
 def command(args: list[str]) -> int:
@@ -52,14 +60,32 @@ def command(args: list[str]) -> int:
     # Importing torch and Lightning makes millions of objects that live to the end; not looking for garbage among
     # them saves a quarter of the start-up.
     gc.disable()
-    try:
+    with _no_traceback_of_imports():
         from gd_lightning.cli import run
-    except KeyboardInterrupt:
-        return 130
-
     gc.enable()
     gc.freeze()
     return run(args)
+
+
+@contextmanager
+def _no_traceback_of_imports() -> Iterator[None]:
+    """End at once where a signal comes: a library that is being imported may take an interruption for a fault."""
+
+    def end(number: int, _: object) -> None:
+        os.write(2, b"gd-lightning: interrupted\n")
+        os._exit(CODES[signal.Signals(number)])
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other may
+        before = {number: signal.getsignal(number) for number in CODES}
+    for number in before:
+        if before[number] in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

@@ -31,13 +31,12 @@ from gd_lightning.rendering import Pixels, Reel, pixels, png
 from gd_lightning.report import report
 from gd_lightning.report_cells import flat
 from gd_lightning.result import FitResult
-from gd_lightning.run_folder import run_folder, run_folder_for_writing
-from gd_lightning.runs import checkpoint_in
+from gd_lightning.run_folder import run_folder_for_writing
 from gd_lightning.terminal import say
 from gd_lightning.uncertainty import Uncertainty
 from gd_lightning.words import plural
 
-__all__ = ["LearningRateGuide", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
+__all__ = ["LearningRateGuide", "NothingLeft", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
 
 
 SEEN = 1e-6  # beside a parameter, the least way that a picture can show
@@ -236,6 +235,27 @@ class Stopping(Callback):
         trainer.should_stop = trainer.should_stop or curve_fit(pl_module).descent.finished
 
 
+class NothingLeft(Callback):
+    """Lets the training of a resumed run that has no step left begin and end, which Lightning skips.
+
+    So that it looks at its end as the run would have done that it goes on with. It has to be the first callback.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begun = True
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self._begun:
+            return
+        for hook in ("on_train_start", "on_train_end"):
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                getattr(callback, hook)(trainer, pl_module)
+            getattr(pl_module, hook)()
+
+
 class RunReport(Callback):
     """Writes what a run found: `result.json`, TensorBoard's text card and hparams, and the terminal's tables.
 
@@ -245,9 +265,6 @@ class RunReport(Callback):
     Attributes:
         next_command: what to type next, for the terminal.
         result: what was found, at the end.
-        folder: of the run, where it has one.
-        interrupted: the exit code of a fit that Ctrl-C (130) or SIGTERM (143) ended.
-        checkpoint: where the interrupted fit can be gone on with.
         first_process: whether this is the process that speaks for all.
     """
 
@@ -255,21 +272,12 @@ class RunReport(Callback):
         self.command = command
         self.next_command = ""
         self.result: FitResult | None = None
-        self.folder: Path | None = None
-        self.interrupted: int | None = None
-        self.checkpoint: Path | None = None
         self.first_process = True
+        self._descending = True
+        self._told = False
 
-    @property
-    def where(self) -> str:
-        """Where an interrupted fit ended, and how to go on."""
-        after = f" after {self.result.steps} steps" if self.result else ""
-        if self.checkpoint is None:
-            return after
-        return f"{after}; to go on, type: gd-lightning fit --ckpt_path {self.checkpoint}"
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.folder = run_folder(trainer)
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._descending = False
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         module = curve_fit(pl_module)
@@ -282,23 +290,35 @@ class RunReport(Callback):
         if folder is not None:
             self.result.write_json(folder / "result.json")
             self._show_in_tensorboard(trainer, module, content)
-        if (steps := steps_table(content)) is not None:
-            Console().print(steps)
-        say(report(content))
+        self._tell(content)
         if folder is not None:
             say(f"Run folder: {folder}\nNext: {self.next_command}")
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or trainer.train_dataloader is None:
+        if self._told or trainer.train_dataloader is None:
             return
-        self.interrupted = 130 if isinstance(exception, KeyboardInterrupt) else 143
+        interrupted = isinstance(exception, KeyboardInterrupt | SIGTERMException)
+        if interrupted and self._descending:
+            self.result = self._so_far(trainer, pl_module, "interrupted")
+            folder = run_folder_for_writing(trainer)
+            if folder is not None:
+                self.result.write_json(folder / "result.json")
+        elif isinstance(exception, OSError) and trainer.is_global_zero:  # what cannot be written is said at least
+            self._tell(self._so_far(trainer, pl_module, "ended").to_dict())
+
+    def _so_far(self, trainer: Trainer, pl_module: LightningModule, how: str) -> FitResult:
+        """The result of a fit that has come to a sudden end."""
         module = curve_fit(pl_module)
-        module.descent.stop(f"interrupted after {len(module.descent.rmse_history)} steps")
-        self.result = self._result(trainer, module)
-        folder = run_folder_for_writing(trainer)
-        if folder is not None:
-            self.result.write_json(folder / "result.json")
-            self.checkpoint = checkpoint_in(folder)
+        if self._descending:
+            module.descent.stop(f"{how} after {len(module.descent.rmse_history)} steps")
+        return self._result(trainer, module)
+
+    def _tell(self, content: dict[str, Any]) -> None:
+        """Print the steps and the report."""
+        self._told = True
+        if (steps := steps_table(content)) is not None:
+            Console().print(steps)
+        say(report(content))
 
     def _result(self, trainer: Trainer, module: CurveFit) -> FitResult:
         """What was found, with what the command has to say of what to try next."""

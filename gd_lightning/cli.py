@@ -27,6 +27,7 @@ from torch import Tensor
 from gd_lightning import checkpoints
 from gd_lightning.callbacks import (
     LearningRateGuide,
+    NothingLeft,
     PredictionPlots,
     RunReport,
     StepProgressBar,
@@ -46,6 +47,7 @@ from gd_lightning.explain import explain
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_function, check_points, check_seed
 from gd_lightning.imports import OPTION
+from gd_lightning.interruptions import Interruptions
 from gd_lightning.landscape import check_axes
 from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
@@ -216,9 +218,10 @@ class CommandLine(LightningCLI):
     model: CurveFit
     datamodule: Series
 
-    def __init__(self, args: Sequence[str], report: RunReport) -> None:
+    def __init__(self, args: Sequence[str], report: RunReport, interruptions: Interruptions) -> None:
         self.typed = list(args)
         self.report = report
+        self.interruptions = interruptions
         super().__init__(
             CurveFit,
             Series,
@@ -575,7 +578,7 @@ class CommandLine(LightningCLI):
             kwargs["accelerator"] = (
                 "cpu"  # Apple's GPU has no double precision, in which curvature and summary are told
             )
-        callbacks: list[Any] = [self.report, LearningRateGuide()]
+        callbacks: list[Any] = [self.interruptions, self.report, LearningRateGuide()]
         if given.logger in (None, True):
             kwargs["logger"] = RunLogger(given.default_root_dir or ".")
         if self.subcommand in COMPARISONS:
@@ -589,11 +592,13 @@ class CommandLine(LightningCLI):
             callbacks.append(StepProgressBar())
         self.trainer_defaults["callbacks"] = callbacks
         try:
-            return super().instantiate_trainer(**kwargs)
+            trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:  # what Lightning does not know or find
             chosen = given.accelerator if isinstance(given.accelerator, str) else "auto"
             hint = "" if chosen in ("auto", "cpu") else "; --trainer.accelerator auto takes what this machine has"
             raise InputError(f"trainer: {error}{hint}") from None
+        trainer.callbacks.insert(0, NothingLeft())  # type: ignore[attr-defined]
+        return trainer
 
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
@@ -862,7 +867,8 @@ def run(args: Sequence[str]) -> int:
         going = Going()
         return ended(lambda: ManyLine(args[1:], Parser, going), going)
     report = RunReport(command=shlex.join(["gd-lightning", *args]))
-    code = ended(lambda: CommandLine(args, report), report)
+    with Interruptions() as interruptions:
+        code = ended(lambda: CommandLine(args, report, interruptions), interruptions)
     if code == 0 and report.result is not None and np.all(report.result.status == DIVERGED):
         if report.first_process:
             complain(f"diverged: {report.result.message}")
@@ -874,10 +880,8 @@ class Ending(Protocol):
     """What a command leaves where it ends early: its folder; its exit code, where that was, and how to go on."""
 
     interrupted: int | None
+    where: str
     folder: Path | None
-
-    @property
-    def where(self) -> str: ...
 
 
 def unnamed(error: OSError, folder: Path | None) -> str:
@@ -887,18 +891,17 @@ def unnamed(error: OSError, folder: Path | None) -> str:
     return f"{error.strerror}: the files of TensorBoard in {folder}"
 
 
-def ended(command: Callable[[], object], report: Ending) -> int:
+def ended(command: Callable[[], object], ending: Ending) -> int:
     """The exit code of a command, and the line that says why it came to no good end."""
     try:
         command()
     except (KeyboardInterrupt, SystemExit) as error:
-        if report.interrupted is None and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
+        if ending.interrupted is None and isinstance(error, SystemExit):  # Lightning turns Ctrl-C into exit code 1
             raise
-        sys.stderr.write(f"gd-lightning: interrupted{printable(report.where)}\n")
-        return report.interrupted or INTERRUPTED
+        ending.interrupted = ending.interrupted or INTERRUPTED
     except OSError as error:
-        complain(unnamed(error, report.folder))
-        return WRONG_INPUT
+        complain(unnamed(error, ending.folder))
+        return ending.interrupted or WRONG_INPUT
     except (InputError, MisconfigurationException, UnicodeDecodeError) as error:
         complain(error)
         return WRONG_INPUT
@@ -908,4 +911,7 @@ def ended(command: Callable[[], object], report: Ending) -> int:
             raise
         complain(reason)
         return WRONG_INPUT
-    return 0
+    if ending.interrupted is None:
+        return 0
+    sys.stderr.write(f"gd-lightning: interrupted{printable(ending.where)}\n")
+    return ending.interrupted

@@ -23,6 +23,11 @@ class LastCheckpoint(ModelCheckpoint):
         super().__init__(filename=Path(NEWEST).stem, enable_version_counter=False)
         self._files = CheckpointFiles()
 
+    @property
+    def steps(self) -> int:
+        """After how many steps the last one was written."""
+        return self._last_global_step_saved
+
     def state_dict(self) -> dict[str, Any]:
         return {}  # a resumed run has a folder of its own; where the first one wrote is nothing to it
 
@@ -38,7 +43,13 @@ class LastCheckpoint(ModelCheckpoint):
         # had no step left has written none.
         missing = not self.best_model_path and not trainer.fast_dev_run  # type: ignore[attr-defined]
         if (isinstance(pl_module, CurveFit) and pl_module.descent.diverged) or missing:
-            self.best_model_path = self.format_checkpoint_name({})
-            trainer.save_checkpoint(self.best_model_path)
-        if self.best_model_path and trainer.is_global_zero:
+            self.save(trainer)
+        elif self.best_model_path and trainer.is_global_zero:
             self._files.settle(Path(self.best_model_path))
+
+    def save(self, trainer: Trainer) -> None:
+        """Write it now, and wait until it is on the disk."""
+        self.best_model_path = path = self.format_checkpoint_name({})
+        self._save_checkpoint(trainer, path)
+        if trainer.is_global_zero:
+            self._files.settle(Path(path))

@@ -88,6 +88,8 @@ class CurveFit(LightningModule):
         guidance: what the curvature at the start says of the learning rate; none before `guide` was called, and of
             Levenberg-Marquardt.
         watchers: called after each step, with its number and the parameters before it.
+        halt: what to raise after the present step, where somebody has asked for an end.
+        left: steps of the present batch that such an end has left.
 
     Raises:
         InputError: an argument that cannot be used; the message says what to try.
@@ -168,6 +170,8 @@ class CurveFit(LightningModule):
         self.started = False
         self.watchers: list[Callable[[int, Tensor], None]] = []
         self.guidance: Guidance | None = None
+        self.halt: BaseException | None = None
+        self.left = 0
         self._result: FitResult | None = None
 
     @classmethod
@@ -266,7 +270,7 @@ class CurveFit(LightningModule):
         rule = self._rule()
         backward = self.manual_backward if self.trainer.world_size > 1 else Tensor.backward
         log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
-        left = self._steps_allowed()
+        left, self.left = self._steps_allowed(), 0
         while left > 0:
             step = self.global_step
             if left == 1 and not isinstance(rule, LevenbergMarquardt):
@@ -289,6 +293,9 @@ class CurveFit(LightningModule):
                     rmse = history[-1] if isinstance(points, Share) else self._rmse(params, points)
                     self._log_state(step + i, params, rmse, loss)
             left -= len(taken)
+            if left > 0 and self.halt is not None:
+                self.left = left
+                raise self.halt
         if history:  # for callbacks that monitor them
             self.log("train/rmse", history[-1], logger=False)
             if self.holdout_points() is not None:
@@ -325,6 +332,11 @@ class CurveFit(LightningModule):
         checkpoint["descent"] = self.descent.state_dict()
         told = None if self.guidance is None else asdict(self.guidance)
         checkpoint["start"] = {"lr": self.lr, "began": self.began, "guidance": told}
+        checkpoint["left"] = self.left
+        if self.left:  # to Lightning a batch whose steps are not all taken has not begun
+            for count in ("total", "current"):
+                progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"][count]
+                progress |= {"ready": progress["processed"], "started": progress["processed"]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         table = self.streamed() if isinstance(self.descent, DescentInParts) else None
@@ -333,6 +345,7 @@ class CurveFit(LightningModule):
         start = checkpoint["start"]
         self.lr, self.began = start["lr"], start["began"]
         self.guidance = None if start["guidance"] is None else Guidance(**start["guidance"])
+        self.left = checkpoint.get("left", 0)  # older ones were written at the end of an epoch
         self.started = True
 
     def guide(self) -> Guidance | None:
@@ -425,10 +438,11 @@ class CurveFit(LightningModule):
             counter.completed += count
 
     def _steps_allowed(self) -> int:
-        """Steps of this epoch: `steps_per_epoch`, and never beyond `max_steps`."""
+        """Steps of this epoch: `steps_per_epoch`, or what an interruption has left, and never beyond `max_steps`."""
+        steps = self.left or self.steps_per_epoch
         if self.trainer.max_steps < 0:
-            return self.steps_per_epoch
-        return min(self.steps_per_epoch, self.trainer.max_steps - self.global_step)
+            return steps
+        return min(steps, self.trainer.max_steps - self.global_step)
 
     def _holdout_rmse(self, params: Tensor) -> float:
         """RMSE over all points that are kept out."""

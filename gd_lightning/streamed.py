@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from functools import reduce
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -293,10 +294,11 @@ class StreamedTable(Series):
 
 
 class Batches:
-    """The batches of an epoch, as the Trainer asks for them."""
+    """The batches of an epoch, as the Trainer asks for them; a run that was interrupted goes on with the next one."""
 
     def __init__(self, table: StreamedTable) -> None:
         self.table = table
+        self._taken = 0
 
     def __len__(self) -> int:
         return self.table.batches_per_epoch
@@ -309,7 +311,17 @@ class Batches:
             return iter([self.table.whole(rank, processes)])
         # current_epoch is one less where a run goes on
         epoch: int = trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
-        return self.table.minibatches(epoch, rank, processes)
+        taken, self._taken = self._taken, 0
+        return islice(self.table.minibatches(epoch, rank, processes), taken, None)
+
+    def state_dict(self) -> dict[str, int]:
+        trainer = self.table.trainer
+        assert trainer is not None
+        taken: int = trainer.fit_loop.epoch_loop.batch_progress.current.processed  # type: ignore[attr-defined]
+        return {"taken": taken % len(self)}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._taken = state_dict["taken"]
 
 
 def share_of(points: Points, rank: int, processes: int, whole: bool) -> Share:

@@ -1,5 +1,6 @@
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,7 @@ def _in_its_own_process(args, cwd, folder, env, path):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     sys.stdin = open(0)  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server of forks ignores
     from gd_lightning.__main__ import main
 
     sys.exit(main(args))

@@ -266,6 +266,15 @@ def test_runs_that_start_at_once_have_a_folder_each(tmp_path, article_run):
         assert (folder / "config.yaml").is_file()
 
 
+def test_a_run_takes_the_number_after_those_that_are_there(tmp_path):
+    for version in (0, 3):
+        (tmp_path / f"lightning_logs/version_{version}").mkdir(parents=True)
+    done = forked("fit", "--trainer.max_epochs=2", *QUIET, cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert sorted(os.listdir(tmp_path / "lightning_logs")) == ["version_0", "version_3", "version_4"]
+    assert os.listdir(tmp_path / "lightning_logs/version_0") == []
+
+
 def test_a_file_is_held_by_one(tmp_path):
     first = hold(tmp_path / "held")
     assert hold(tmp_path / "held") is None
