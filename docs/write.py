@@ -11,11 +11,12 @@ import lightning
 
 from gd_lightning import optim
 from gd_lightning.callbacks import RunReport
-from gd_lightning.cli import CommandLine, Parser
+from gd_lightning.cli import CommandLine
 from gd_lightning.data import NoisySeries, Table
 from gd_lightning.interruptions import Interruptions
 from gd_lightning.many_command import Going, ManyLine
 from gd_lightning.optim import UpdateRule
+from gd_lightning.parser import Parser
 from gd_lightning.streamed import StreamedTable
 
 DOCS = Path(__file__).parent
@@ -97,7 +98,7 @@ def parsers() -> dict[str, Any]:
     line, many = Parsers.__new__(Parsers), ManyParser.__new__(ManyParser)
     for made in (
         lambda: line.__init__([], RunReport(command=""), Interruptions()),
-        lambda: many.__init__([], Parser, Going()),
+        lambda: many.__init__([], Going()),
     ):
         try:
             made()

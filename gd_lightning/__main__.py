@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
+from gd_lightning.exit_codes import OF_SIGNALS, WRONG_INPUT
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -28,10 +28,10 @@ def main(args: Sequence[str] | None = None) -> int:
             return command(rest)
     except InputError as error:
         complain(error)
-        return 2
+        return WRONG_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("gd-lightning: interrupted\n")
-        return CODES[signal.SIGINT]
+        return OF_SIGNALS[signal.SIGINT]
 
 
 def command(args: list[str]) -> int:
@@ -73,11 +73,11 @@ def _no_traceback_of_imports() -> Iterator[None]:
 
     def end(number: int, _: object) -> None:
         os.write(2, b"gd-lightning: interrupted\n")
-        os._exit(CODES[signal.Signals(number)])
+        os._exit(OF_SIGNALS[signal.Signals(number)])
 
     before = {}
     if threading.current_thread() is threading.main_thread():  # no other may
-        before = {number: signal.getsignal(number) for number in CODES}
+        before = {number: signal.getsignal(number) for number in OF_SIGNALS}
     for number in before:
         if before[number] in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, end)

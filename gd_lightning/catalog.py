@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Sequence
 
 from gd_lightning.command import answered
+from gd_lightning.exit_codes import WRONG_INPUT
 from gd_lightning.listing import Family, families
 from gd_lightning.terminal import complain, say
 
@@ -76,5 +77,5 @@ def run(args: Sequence[str]) -> int:
     if len(args) > 1 or (args and args[0].startswith("--")):
         given = " ".join(args)
         complain(f"functions: given {given!r}, expected one name; quote a formula")
-        return 2
+        return WRONG_INPUT
     return answered(lambda: say(one(args[0]) if args else listing()))

@@ -29,6 +29,7 @@ __all__ = [
     "load_whole",
     "of",
     "remarks",
+    "resolve",
     "sealed",
 ]
 
@@ -46,6 +47,18 @@ def find_last(root: Path) -> Path | None:
     """The checkpoint of the newest run under a folder, by its number; none where no run has left one."""
     run = newest(root, lambda run: checkpoint_in(run) is not None)
     return None if run is None else checkpoint_in(run)
+
+
+def resolve(given: str | None, root: str | None) -> Path | None:
+    """The checkpoint that is meant: `last`, the folder of a run, or a file; none where nothing is given or found.
+
+    Args:
+        given: what `--ckpt_path` says.
+        root: the folder where `lightning_logs` is; the present one unless given.
+    """
+    if given == LAST:
+        return find_last(Path(root or "."))
+    return of(Path(given)) if given else None
 
 
 def of(path: Path) -> Path:

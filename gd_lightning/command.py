@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from gd_lightning.errors import InputError
+from gd_lightning.exit_codes import WRONG_INPUT
 from gd_lightning.terminal import complain
 
 __all__ = ["Parser", "answered", "is_typed"]
@@ -37,5 +38,5 @@ def answered(write: Callable[[], object], name: str = "") -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except InputError as error:
         complain(f"{name}: {error}" if name else error)
-        return 2
+        return WRONG_INPUT
     return 0

@@ -9,14 +9,13 @@ from typing import Any, Self
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from gd_lightning.exit_codes import OF_SIGNALS
 from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.module import CurveFit
 from gd_lightning.run_folder import run_folder
 from gd_lightning.runs import checkpoint_in
 
 __all__ = ["Interruptions"]
-
-CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 class Interruptions(Callback):
@@ -41,7 +40,7 @@ class Interruptions(Callback):
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # no other may
-            for number in CODES:
+            for number in OF_SIGNALS:
                 self._before[number] = signal.getsignal(number)
                 if self._before[number] is not signal.SIG_IGN:  # as in a shell's background job
                     signal.signal(number, self._heed)
@@ -55,8 +54,8 @@ class Interruptions(Callback):
         if self._shared and number == signal.SIGTERM:  # Lightning tells all processes
             return
         again = self.interrupted is not None
-        self.interrupted = self.interrupted or CODES[signal.Signals(number)]
-        interruption = KeyboardInterrupt() if self.interrupted == CODES[signal.SIGINT] else SIGTERMException()
+        self.interrupted = self.interrupted or OF_SIGNALS[signal.Signals(number)]
+        interruption = KeyboardInterrupt() if self.interrupted == OF_SIGNALS[signal.SIGINT] else SIGTERMException()
         if self._stepping is None or again:
             raise interruption
         self._stepping.halt = interruption
@@ -93,7 +92,7 @@ class Interruptions(Callback):
         if not isinstance(exception, KeyboardInterrupt | SIGTERMException) or trainer.train_dataloader is None:
             return
         if self.interrupted is None:
-            self.interrupted = CODES[signal.SIGINT if isinstance(exception, KeyboardInterrupt) else signal.SIGTERM]
+            self.interrupted = OF_SIGNALS[signal.SIGINT if isinstance(exception, KeyboardInterrupt) else signal.SIGTERM]
         if signal.SIGINT in self._before and self._before[signal.SIGINT] is not signal.SIG_IGN:
             signal.signal(signal.SIGINT, self._heed)  # from here on Lightning ignores a second Ctrl-C
         between_steps, self._stepping = self._stepping is not None and self._stepping.halt is exception, None

@@ -1,5 +1,7 @@
 """The folder of a run, `lightning_logs/version_N`: each run claims one of its own, and keeps it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lightning.pytorch import Trainer
@@ -9,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from gd_lightning.errors import InputError
 from gd_lightning.runs import LOGS, number
 
-__all__ = ["RunLogger", "claim", "run_folder", "run_folder_for_writing"]
+__all__ = ["RunLogger", "claim", "claimed", "run_folder", "run_folder_for_writing"]
 
 
 class RunLogger(TensorBoardLogger):
@@ -58,6 +60,20 @@ def claim(logs: Path) -> int:
 def run_folder(trainer: Trainer) -> Path | None:
     """The folder of the run, `lightning_logs/version_N`; none where the run has no logger."""
     return Path(trainer.log_dir) if trainer.loggers and trainer.log_dir else None
+
+
+@contextmanager
+def claimed(trainer: Trainer) -> Iterator[Path | None]:
+    """The folder of a run, from before anything is computed; it is given back where nothing comes of that."""
+    folder = run_folder(trainer)
+    try:
+        yield folder
+    except BaseException:
+        if folder is not None and isinstance(trainer.logger, RunLogger):
+            with suppress(OSError):  # where something is in them
+                folder.rmdir()
+                folder.parent.rmdir()
+        raise
 
 
 def run_folder_for_writing(trainer: Trainer) -> Path | None:

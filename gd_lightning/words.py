@@ -1,9 +1,10 @@
 """Pieces of sentences: names in a list, things with their number, how many there are of each."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-__all__ = ["counted", "counts", "listed", "naming", "plural"]
+__all__ = ["counted", "counts", "describe_batch", "listed", "naming", "plural"]
 
 SHOWN = 5  # series that a sentence names
 
@@ -39,3 +40,8 @@ def counted(found: Iterable[str]) -> dict[str, int]:
 def counts(found: Iterable[str]) -> str:
     """The same in a sentence: `7 converged, 2 at bound`."""
     return ", ".join(f"{number} {what}" for what, number in counted(found).items())
+
+
+def describe_batch(batch: tuple[int, ...]) -> str:
+    """How many series, in words."""
+    return f"{math.prod(batch)} series side by side" if batch else "one series"

@@ -208,10 +208,10 @@ def test_a_full_disk_is_named_and_leaves_what_was_there(tmp_path, monkeypatch):
 
 
 def test_a_run_whose_disk_fills_names_the_file_and_can_go_on(tmp_path):
-    """The first files fit, and later ones, which have grown, do not."""
+    """The first checkpoints fit, and TensorBoard's files of 31 kB; later checkpoints, which have grown, do not."""
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (25000, 25000)); "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000)); "
         "from gd_lightning.__main__ import main; sys.exit(main())"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
@@ -228,13 +228,22 @@ def test_a_run_whose_disk_fills_names_the_file_and_can_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("root", ["/proc/self", "file"])
-def test_a_folder_that_takes_no_files_is_refused_before_the_fit(tmp_path, root):
+@pytest.mark.parametrize("command", ["fit", "sweep"])
+def test_a_folder_that_takes_no_files_is_refused_before_the_fit(tmp_path, command, root):
     (tmp_path / "file").touch()
-    done = forked("fit", f"--trainer.default_root_dir={root}", "--trainer.max_epochs=100000000", cwd=tmp_path)
+    endless = "--trainer.max_epochs=100000000"
+    done = forked(command, f"--trainer.default_root_dir={root}", endless, cwd=tmp_path)
     assert done.code == 2
     [line] = done.err.splitlines()
     assert "trainer.default_root_dir: cannot make a folder for the run in" in line
     assert "RMSE" not in done.out
+
+
+@pytest.mark.parametrize("command", ["sweep --lrs=-1,2", "compare --functions=nothing_of_that_name"])
+def test_a_comparison_that_is_refused_leaves_no_folder(tmp_path, command):
+    done = forked(*command.split(), cwd=tmp_path)
+    assert (done.code, len(done.err.splitlines())) == (2, 1)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_folder_that_vanishes_is_made_again(tmp_path):

@@ -16,7 +16,7 @@ from conftest import ROOT, forked, gd_lightning
 from test_many import NAMES, PEAK, START, peaks
 
 from gd_lightning import fit
-from gd_lightning.many_command import SeriesProgress
+from gd_lightning.many_progress import SeriesProgress
 from gd_lightning.parquet_parts import Parts
 
 COUNT = 400
@@ -84,7 +84,7 @@ def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, ca
         is_global_zero = True
 
     times = iter([0, 60, *range(70, 150, 10)])
-    monkeypatch.setattr("gd_lightning.many_command.time.monotonic", lambda: next(times))
+    monkeypatch.setattr("gd_lightning.many_progress.time.monotonic", lambda: next(times))
     parts = Parts(tmp_path / "fits.parquet", {})
     parts.open()
     progress = SeriesProgress(parts, Hundreds())

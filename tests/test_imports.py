@@ -15,6 +15,7 @@ CORE = [
     "scalars",
     "words",
     "terminal",
+    "exit_codes",
     "command",
     "runs",
     "checkpoints",
