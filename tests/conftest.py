@@ -99,12 +99,12 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["gd_lightning.cli"])
 
 
-def forked(*args, cwd, timeout=300, env=None, path=()):
+def forked(*args, cwd, timeout=300, **how):
     """The command line in a process of its own that has its imports behind it, for the many runs that end early.
 
-    `path` are folders in which it finds modules as if they were installed.
+    `how` is as `started` takes it.
     """
-    with started(*args, cwd=cwd, env=env, path=path) as running:
+    with started(*args, cwd=cwd, **how) as running:
         return running.finished(timeout)
 
 
@@ -112,6 +112,9 @@ def forked(*args, cwd, timeout=300, env=None, path=()):
 class Running:
     process: multiprocessing.Process
     folder: str
+
+    def send(self, signal_number):
+        os.kill(self.process.pid, signal_number)
 
     def finished(self, timeout=300):
         """What it said, at its end."""
@@ -121,9 +124,14 @@ class Running:
 
 
 @contextmanager
-def started(*args, cwd, env=None, path=()):
-    """The same, which ends with the block, by SIGKILL where it has not ended before."""
+def started(*args, cwd, env=None, path=(), given=b""):
+    """The same, which ends with the block, by SIGKILL where it has not ended before.
+
+    `env` is what the environment has more, `path` are folders in which it finds modules as if they were installed,
+    `given` is its standard input.
+    """
     with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "in").write_bytes(given)
         given = [str(arg) for arg in args], str(cwd), folder, env or {}, [str(one) for one in path]
         process = PROCESSES.Process(target=_in_its_own_process, args=given)
         process.start()
@@ -140,7 +148,7 @@ def _in_its_own_process(args, cwd, folder, env, path):
     os.chdir(cwd)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(Path(folder, name), os.O_CREAT | os.O_WRONLY), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(Path(folder, "in"), os.O_RDONLY), 0)
     sys.stdin = open(0)  # noqa: SIM115
     sys.stdout, sys.stderr = open(1, "w", buffering=1), open(2, "w", buffering=1)  # noqa: SIM115
     signal.signal(signal.SIGINT, signal.default_int_handler)  # which the server of forks ignores

@@ -86,11 +86,24 @@ CASES = {
 }
 
 
-SINGLE = ["quadratic", "adam", "batch", "bounds"]  # each case is a compilation of seconds
+SINGLE = ["quadratic", "adam", "batch", "bounds"]
+AT_ONCE = [  # each case is a compilation of seconds
+    ("quadratic", torch.float64),
+    ("fixed and tied", torch.float64),
+    ("padded", torch.float64),
+    ("adam", torch.float32),
+    ("batch", torch.float32),
+    ("bounds", torch.float32),
+]
+PAIRS = [*((name, torch.float64) for name in CASES), *((name, torch.float32) for name in SINGLE)]
 
 
 @pytest.mark.parametrize(
-    ("name", "dtype"), [*((name, torch.float64) for name in CASES), *((name, torch.float32) for name in SINGLE)]
+    ("name", "dtype"),
+    [
+        pytest.param(*pair, marks=() if pair in AT_ONCE else pytest.mark.slow, id=f"{pair[0]}, {pair[1]}")
+        for pair in PAIRS
+    ],
 )
 def test_the_steps_are_those_of_descend(article, name, dtype):
     case = {"rule": SGD, "lr": 1e-5, "loss": "mse", "sigma": None, "parameters": None} | CASES[name]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, forked, gd_lightning
+from conftest import ROOT, forked, gd_lightning, started
 from test_many import NAMES, PEAK, START, peaks
 
 from gd_lightning import fit
@@ -220,21 +220,9 @@ def test_a_damaged_row_group_leaves_no_output_and_the_parts_before_it(tmp_path):
 # Stop and go on
 
 
-def start_command(folder, *more):
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen(
-        [sys.executable, "-m", "gd_lightning", *command("--data.chunk_series", "20", *more)],
-        cwd=folder,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def wait_for_parts(folder, count, process):
+def wait_for_parts(folder, count, running):
     parts = folder / "fits.parquet.parts"
-    while process.poll() is None and not (parts.is_dir() and len(list(parts.glob("part-*"))) >= count):
+    while running.process.is_alive() and not (parts.is_dir() and len(list(parts.glob("part-*"))) >= count):
         time.sleep(0.002)
 
 
@@ -243,12 +231,12 @@ def test_interrupted_and_started_again_it_ends_as_if_undisturbed(tmp_path, how):
     long(tmp_path, 1000)
     whole = forked(*command("--data.chunk_series", "20", "--output", "whole.parquet"), cwd=tmp_path)
     assert whole.code == 0
-    process = start_command(tmp_path)
-    wait_for_parts(tmp_path, 5, process)
-    process.send_signal(how)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[how]
-    assert "of 1,000 series; to go on, type the same command again" in err
+    with started(*command("--data.chunk_series", "20"), cwd=tmp_path) as running:
+        wait_for_parts(tmp_path, 5, running)
+        running.send(how)
+        said = running.finished(60)
+    assert said.code == {signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+    assert "of 1,000 series; to go on, type the same command again" in said.err
     assert not (tmp_path / "fits.parquet").exists()
     again = forked(*command("--data.chunk_series", "20"), cwd=tmp_path)
     assert (again.code, again.err) == (0, "")
@@ -278,12 +266,10 @@ def test_killed_at_any_moment(tmp_path):
     long(tmp_path, 600)
     assert forked(*command("--data.chunk_series", "20", "--output", "whole.parquet"), cwd=tmp_path).code == 0
     for _ in range(3):
-        process = start_command(tmp_path)
         parts = tmp_path / "fits.parquet.parts"
         before = len(list(parts.glob("part-*"))) if parts.is_dir() else 0
-        wait_for_parts(tmp_path, before + 7, process)
-        process.kill()
-        process.communicate()
+        with started(*command("--data.chunk_series", "20"), cwd=tmp_path) as running:  # which kills it at its end
+            wait_for_parts(tmp_path, before + 7, running)
     assert forked(*command("--data.chunk_series", "20"), cwd=tmp_path).code == 0
     assert pq.read_table(tmp_path / "fits.parquet").equals(pq.read_table(tmp_path / "whole.parquet"))
     assert not parts.exists()
@@ -305,10 +291,8 @@ def test_an_end_after_the_output_was_made_and_before_its_parts_were_removed(fitt
 
 def test_another_run_cannot_go_on_with_the_parts(tmp_path):
     long(tmp_path, 1000)
-    process = start_command(tmp_path)
-    wait_for_parts(tmp_path, 2, process)
-    process.kill()
-    process.communicate()
+    with started(*command("--data.chunk_series", "20"), cwd=tmp_path) as running:
+        wait_for_parts(tmp_path, 2, running)
     done = forked(*command("--data.chunk_series", "30"), cwd=tmp_path)
     assert done.code == 2
     assert "holds parts of another run, which differs in chunks; give another output, or --overwrite" in done.err

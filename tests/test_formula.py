@@ -557,7 +557,7 @@ TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=10_000, deadline=1000, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_500, deadline=1000, database=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(text=TEXTS)
 def test_any_text_is_a_formula_or_is_refused_at_once_and_touches_nothing(watch, text):
     global events

@@ -349,7 +349,13 @@ NUMBERS = {
 }
 
 
-@pytest.mark.parametrize("y", NUMBERS.values(), ids=NUMBERS)
+AT_ONCE = ("one", "almost too large for a double", "the least", "nothing finite", "diverged")
+
+
+@pytest.mark.parametrize(
+    "y",
+    [pytest.param(y, marks=() if name in AT_ONCE else pytest.mark.slow, id=name) for name, y in NUMBERS.items()],
+)
 def test_whatever_the_numbers_it_is_drawn(y):
     y = torch.tensor(y, dtype=torch.float64)
     t = torch.arange(len(y)).double()

@@ -387,7 +387,7 @@ def backward_only(t, a, b):
     return a * Sine.apply(b * t)
 
 
-@pytest.mark.parametrize("start", [None, "random", "data"])
+@pytest.mark.parametrize("start", [pytest.param(None, marks=pytest.mark.slow), "random", "data"])  # None is data here
 @pytest.mark.parametrize("function", [branching, looping, masking, backward_only])
 def test_a_callable_that_can_be_fitted_alone_but_not_side_by_side(function, start):
     """It is fitted, or, from the data, refused in one line that says what to do instead."""

@@ -298,7 +298,8 @@ def two_processes(folder, *options):
     return done, json.loads((folder / "lightning_logs" / "version_0" / "result.json").read_text())
 
 
-@pytest.mark.parametrize("batch_points", [None, 15])  # 15: the last of 211 is alone, so that one process has nothing
+# 15: the last of 211 is alone, so that one process has nothing
+@pytest.mark.parametrize("batch_points", [pytest.param(None, marks=pytest.mark.slow), 15])
 def test_two_processes_make_the_fit_of_one(parquet, tmp_path, batch_points):
     data = StreamedTable(parquet, "t", "y", sigma="s", batch_points=batch_points, seed=2021)
     one = fitted(data, epochs=3, optimizer=Momentum, lr=2e-4)
@@ -315,6 +316,7 @@ def test_two_processes_make_the_fit_of_one(parquet, tmp_path, batch_points):
     assert "1000 points of" in done.out
 
 
+@pytest.mark.slow
 def test_two_processes_of_which_one_has_nothing_diverge_together(tmp_path):
     pq.write_table(bell(101), tmp_path / "one_group.parquet")
     options = ["--data.path=one_group.parquet", "--model.lr=1e200", "--trainer.max_epochs=3"]
