@@ -66,6 +66,14 @@ def article():
     return Article(t, y, start, ARTICLE_RMSE)
 
 
+@pytest.fixture(scope="session")
+def peak():
+    """A noisy peak of height 3 at 1, 0.6 wide."""
+    t = torch.linspace(-5, 5, 60)
+    noise = torch.randn(60, generator=torch.Generator().manual_seed(1))
+    return t, 3 * torch.exp(-((t - 1) ** 2) / (2 * 0.6**2)) + 0.2 * noise
+
+
 @dataclass
 class Finished:
     code: int

@@ -174,3 +174,21 @@ def test_what_was_seen_before_the_last_step_of_many(article):
     preds, loss = descent.seen
     assert torch.equal(preds, curve.evaluate(article.t, descent.params_before).detach())
     assert loss.item() == descent.loss
+
+
+def test_series_that_diverge_do_not_keep_others_from_converging(article):
+    """Of several series in one descent each is judged at the end, also where the last step loses one."""
+    t = (article.t - article.t.mean()) / article.t.std()
+    curve = Curve("quadratic")
+    curve.set_params(torch.zeros(2, 3))
+    curve.start(torch.tensor([[0.0, 0, 0], [1e18, 0, 0]]))
+    targets = torch.stack([article.y, article.y])
+    points, lr = Points(t, targets), torch.tensor([[0.3], [1e3]])
+    rule = SGD([curve.params], lr)
+    descent = Descent(curve)
+    descent.tolerance = Tolerance.of(torch.float32)
+    for _ in range(300):
+        if not descent.step(rule, points):
+            break
+    descent.end(rule, points)
+    assert descent.statuses == ["converged", "diverged"]
