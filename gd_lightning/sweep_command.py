@@ -1,21 +1,27 @@
 """`gd-lightning sweep`: its options, and what it compares."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+import torch
 from lightning.pytorch.cli import LightningArgumentParser
+from torch.optim import Optimizer
 
+from gd_lightning import optim
 from gd_lightning.command import is_typed
 from gd_lightning.data import Series
-from gd_lightning.errors import InputError
+from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting import check_function, check_points
+from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
+from gd_lightning.optim import Rule
 from gd_lightning.points import Points
 from gd_lightning.sweep import STEPS, SweepResult, side_by_side
-from gd_lightning.sweep_report import read_lrs, read_rules
 from gd_lightning.words import describe_batch
 
-__all__ = ["add_options", "swept"]
+__all__ = ["add_options", "read_lrs", "read_rules", "swept"]
 
 HEEDED = ("model.lr", "trainer.max_steps", "trainer.max_epochs")  # what a sweep takes only where it is meant for it
 
@@ -50,6 +56,55 @@ def add_options(parser: LightningArgumentParser) -> None:
         help=f"Which of {', '.join(HEEDED)} count although they stand in a configuration, which may be one of fit; "
         "those that are typed do, and a sweep saves which.",
     )
+
+
+def read_lrs(text: str | list[float] | None) -> list[float] | None:
+    """Learning rates as they are typed: `1e-6,1e-5,3e-5`; or `1e-6:1e-4:30`, from, to, how many, by equal factors.
+
+    Raises:
+        InputError: they are written otherwise.
+    """
+    if text is None or not isinstance(text, str):
+        return text
+    try:
+        if ":" not in text:
+            return [float(part) for part in text.strip("[] ").split(",")]
+        low, high, count = text.split(":")
+        values = np.geomspace(float(low), float(high), int(count))
+        if len(values) and 0 < values.min() <= values.max() < math.inf:
+            return [*(float(f"{value:.3g}") for value in values[:-1]), float(high)]
+    except ValueError:
+        pass
+    raise InputError(f"lrs: given {text!r}, expected 1e-6,1e-5,3e-5, or 1e-6:1e-4:30 for thirty from 1e-6 to 1e-4")
+
+
+def read_rules(text: str | None) -> list[Rule] | None:
+    """Update rules as they are typed: `SGD,Momentum,LevenbergMarquardt,torch.optim.AdamW`.
+
+    Raises:
+        InputError: there is none of a name.
+    """
+    if text is None:
+        return None
+    own = {name: getattr(optim, name) for name in optim.__all__ if _is_rule(getattr(optim, name))}
+    own = {name: rule for name, rule in own.items() if name != "UpdateRule"} | {
+        "LevenbergMarquardt": LevenbergMarquardt
+    }
+    theirs = {name: rule for name, rule in vars(torch.optim).items() if _is_rule(rule) and name != "Optimizer"}
+    known = {**own, **{f"torch.optim.{name}": rule for name, rule in theirs.items()}}
+    chosen = []
+    for name in (part.strip() for part in text.split(",")):
+        if name not in known:
+            known_names = (
+                [*own, *(f"torch.optim.{one}" for one in theirs)] if "torch" in name or name in theirs else own
+            )
+            raise InputError(f"rules: given {name!r}; {suggest(name, known_names)}")
+        chosen.append(known[name])
+    return chosen
+
+
+def _is_rule(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Optimizer)
 
 
 def swept(

@@ -1,4 +1,4 @@
-"""What is typed for `gd-lightning sweep`, and what it leaves: tables, a picture, a TensorBoard run for each member."""
+"""What `gd-lightning sweep` prints and leaves: tables, a picture, a TensorBoard run for each member."""
 
 import json
 import math
@@ -6,82 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
-from torch.optim import Optimizer
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gd_lightning import optim
 from gd_lightning.convergence import DIVERGED
 from gd_lightning.digits import number
-from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
-from gd_lightning.levenberg_marquardt import LevenbergMarquardt
-from gd_lightning.optim import Rule
 from gd_lightning.rendering import pixels, png
 from gd_lightning.spreadsheets import csv_text
 from gd_lightning.sweep import SweepResult
 from gd_lightning.terminal import printable
 from gd_lightning.words import plural
 
-__all__ = ["read_lrs", "read_rules", "sweep_report", "write_run"]
+__all__ = ["sweep_report", "write_run"]
 
 POINTS = 200  # of a curve in TensorBoard
 FINAL = "final/rmse"  # as the run of a fit calls it
 AS_GOOD = 1e-3  # an RMSE that is larger by no more is as good
 HEADINGS = {"lrs": "lr", "starts": "start", "rules": "update rule"}
-
-
-def read_lrs(text: str | list[float] | None) -> list[float] | None:
-    """Learning rates as they are typed: `1e-6,1e-5,3e-5`; or `1e-6:1e-4:30`, from, to, how many, by equal factors.
-
-    Raises:
-        InputError: they are written otherwise.
-    """
-    if text is None or not isinstance(text, str):
-        return text
-    try:
-        if ":" not in text:
-            return [float(part) for part in text.strip("[] ").split(",")]
-        low, high, count = text.split(":")
-        values = np.geomspace(float(low), float(high), int(count))
-        if len(values) and 0 < values.min() <= values.max() < math.inf:
-            return [*(float(f"{value:.3g}") for value in values[:-1]), float(high)]
-    except ValueError:
-        pass
-    raise InputError(f"lrs: given {text!r}, expected 1e-6,1e-5,3e-5, or 1e-6:1e-4:30 for thirty from 1e-6 to 1e-4")
-
-
-def read_rules(text: str | None) -> list[Rule] | None:
-    """Update rules as they are typed: `SGD,Momentum,LevenbergMarquardt,torch.optim.AdamW`.
-
-    Raises:
-        InputError: there is none of a name.
-    """
-    if text is None:
-        return None
-    own = {name: getattr(optim, name) for name in optim.__all__ if _is_rule(getattr(optim, name))}
-    own = {name: rule for name, rule in own.items() if name != "UpdateRule"} | {
-        "LevenbergMarquardt": LevenbergMarquardt
-    }
-    theirs = {name: rule for name, rule in vars(torch.optim).items() if _is_rule(rule) and name != "Optimizer"}
-    known = {**own, **{f"torch.optim.{name}": rule for name, rule in theirs.items()}}
-    chosen = []
-    for name in (part.strip() for part in text.split(",")):
-        if name not in known:
-            known_names = (
-                [*own, *(f"torch.optim.{one}" for one in theirs)] if "torch" in name or name in theirs else own
-            )
-            raise InputError(f"rules: given {name!r}; {suggest(name, known_names)}")
-        chosen.append(known[name])
-    return chosen
-
-
-def _is_rule(value: Any) -> bool:
-    return isinstance(value, type) and issubclass(value, Optimizer)
 
 
 def sweep_report(found: SweepResult) -> RenderableType:

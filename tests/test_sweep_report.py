@@ -1,35 +1,12 @@
 import json
 import re
 
-import pytest
 import torch
 
 from gd_lightning.curve import Curve
-from gd_lightning.errors import InputError
-from gd_lightning.levenberg_marquardt import LevenbergMarquardt
-from gd_lightning.optim import SGD, Adam
 from gd_lightning.points import Points
 from gd_lightning.sweep import side_by_side, sweep
-from gd_lightning.sweep_report import read_lrs, read_rules, sweep_report
-
-
-def test_typed_learning_rates_and_rules():
-    assert read_lrs("1e-6,1e-5, 3e-5") == read_lrs("[1e-6, 1e-5, 3e-5]") == [1e-6, 1e-5, 3e-5]
-    assert read_lrs("1e-6:1e-4:3") == pytest.approx([1e-6, 1e-5, 1e-4])
-    assert read_lrs([0.1]) == [0.1]
-    assert read_rules("SGD, Adam,LevenbergMarquardt,torch.optim.AdamW") == [
-        SGD,
-        Adam,
-        LevenbergMarquardt,
-        torch.optim.AdamW,
-    ]
-    for text in ("a", "1:2", "1:2:x", "0:1:3", "1e-6,"):
-        with pytest.raises(InputError, match="expected 1e-6,1e-5,3e-5, or"):
-            read_lrs(text)
-    with pytest.raises(InputError, match="did you mean 'Momentum'"):
-        read_rules("Momentun")
-    with pytest.raises(InputError, match="rules: given 'AdamW'; did you mean"):
-        read_rules("AdamW")
+from gd_lightning.sweep_report import sweep_report
 
 
 def test_what_is_suggested_was_seen(article):
