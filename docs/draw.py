@@ -14,9 +14,11 @@ import torch
 
 from gd_lightning import FitResult, compare, fit, functions
 from gd_lightning.catalog import description
+from gd_lightning.comparison_drawing import draw_competitors
 from gd_lightning.curve import Curve
-from gd_lightning.drawing import add_legend, blank_figure, draw_competitors, drawable
+from gd_lightning.drawing import drawable
 from gd_lightning.listing import families
+from gd_lightning.page import add_legend, blank_figure
 from gd_lightning.rendering import png
 from gd_lightning.resolve import equation, parameter_names, resolve
 

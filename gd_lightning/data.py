@@ -94,7 +94,7 @@ class Series(LightningDataModule, ABC):
             return self.all_points, None
         # A generator of its own: whether points are kept out does not change the noise or the start.
         generator = torch.Generator().manual_seed(self.seed)
-        kept_in, kept_out = [], []
+        fitted, holdout = [], []
         for one in self.all_points.each():
             count = len(one.targets)
             order = torch.randperm(count, generator=generator)
@@ -102,20 +102,20 @@ class Series(LightningDataModule, ABC):
                 order = one.columns[0].argsort(descending=True, stable=True)
             out = torch.zeros(count, dtype=torch.bool)
             out[order[: round(self.holdout * count)]] = True
-            kept_in.append(one.where(~out))
-            kept_out.append(one.where(out))
-        number = sum(len(one.targets) for one in kept_out)
+            fitted.append(one.where(~out))
+            holdout.append(one.where(out))
+        number = sum(len(one.targets) for one in holdout)
         self.facts["kept out"] = number
-        if any(len(one.targets) == 0 for one in kept_out):
+        if any(len(one.targets) == 0 for one in holdout):
             raise InputError(
                 f"data.holdout: {self.holdout:g} of {min(len(one.targets) for one in self.all_points.each())} points "
                 "is none; expected a larger part, or no holdout"
             )
-        if any(len(one.targets) == 0 for one in kept_in):
+        if any(len(one.targets) == 0 for one in fitted):
             raise InputError(f"data.holdout: {self.holdout:g} leaves a series no point to fit; expected a smaller part")
         if not self.all_points.batch:
-            return kept_in[0], kept_out[0]
-        return stack(kept_in), stack(kept_out)
+            return fitted[0], holdout[0]
+        return stack(fitted), stack(holdout)
 
     def train_dataloader(self) -> DataLoader[Points]:
         return self._whole(self.points)

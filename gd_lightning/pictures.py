@@ -10,7 +10,6 @@ from torch import Tensor
 
 from gd_lightning.comparison_table import NEAR, short_names
 from gd_lightning.curve import Curve
-from gd_lightning.drawing import Line
 from gd_lightning.errors import InputError
 from gd_lightning.landscape import landscape
 from gd_lightning.losses import Loss, mse, rmse_each, root
@@ -30,6 +29,7 @@ from gd_lightning.plots import (
     worst_median_best,
 )
 from gd_lightning.points import Points
+from gd_lightning.prediction_drawing import Line
 from gd_lightning.profile import Profile
 from gd_lightning.terminal import printable
 from gd_lightning.uncertainty import LEVEL, Uncertainty
@@ -80,17 +80,17 @@ def picture(
     points = points.where(points.present)
     preds = curve.evaluate(points.t, params)
     title = f"{moment}: RMSE {root(mse(preds, points.targets)):.4g}"
-    kept_out = None if holdout is None else holdout.where(holdout.present)
-    if kept_out is not None:
-        kept_out_preds = curve.evaluate(kept_out.t, params)
-        title += f"; kept out: {root(mse(kept_out_preds, kept_out.targets)):.4g}"
+    holdout = None if holdout is None else holdout.where(holdout.present)
+    if holdout is not None:
+        holdout_preds = curve.evaluate(holdout.t, params)
+        title += f"; kept out: {root(mse(holdout_preds, holdout.targets)):.4g}"
     title += f"\n{curve.function_name}"
     if isinstance(points.t, tuple):
-        pairs = None if kept_out is None else (kept_out.targets, kept_out_preds, kept_out.sigma)
+        pairs = None if holdout is None else (holdout.targets, holdout_preds, holdout.sigma)
         return observed_figure(
             points.targets, preds, sigma=points.sigma, holdout=pairs, title=title, label=labels[-1], figure=figure
         )
-    line = _line(curve, points, params, kept_out)
+    line = _line(curve, points, params, holdout)
     return prediction_figure(
         points.t,
         points.targets,
@@ -99,7 +99,7 @@ def picture(
         sigma=points.sigma,
         line=line,
         belts=None if told is None else _belts(curve, line, told, level),
-        holdout=None if kept_out is None else (kept_out.columns[0], kept_out.targets, kept_out_preds, kept_out.sigma),
+        holdout=None if holdout is None else (holdout.columns[0], holdout.targets, holdout_preds, holdout.sigma),
         title=title,
         labels=(labels[0], labels[-1]),
         ylim=ylim,
@@ -274,18 +274,18 @@ def _grid(
     several = isinstance(points.t, tuple)
 
     def panel(i: int) -> Panel:
-        one, values, kept_out = points.one(i), _row(params, i), None if holdout is None else holdout.one(i)
+        one, values, holdout_one = points.one(i), _row(params, i), None if holdout is None else holdout.one(i)
         preds = curve.evaluate(one.t, values)
         x = preds if several else one.columns[0]
-        held = None
-        if kept_out is not None:
-            kept_out_preds = curve.evaluate(kept_out.t, values)
-            x_out = kept_out_preds if several else kept_out.columns[0]
-            held = (x_out, kept_out.targets, kept_out_preds, kept_out.sigma)
-        line = None if several else _line(curve, one, values, kept_out)
+        holdout_shown = None
+        if holdout_one is not None:
+            holdout_preds = curve.evaluate(holdout_one.t, values)
+            holdout_x = holdout_preds if several else holdout_one.columns[0]
+            holdout_shown = (holdout_x, holdout_one.targets, holdout_preds, holdout_one.sigma)
+        line = None if several else _line(curve, one, values, holdout_one)
         title = f"{_name(series, i)}: {errors[i].item():.3g}"
         belts = None if told is None or line is None else _belts(curve, line, told.select(i), level)
-        return Panel(title, x, one.targets, preds, None, one.sigma, line, held, belts)
+        return Panel(title, x, one.targets, preds, None, one.sigma, line, holdout_shown, belts)
 
     rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
     title = f"{moment}: {len(errors)} series by RMSE\n{curve.function_name}"
@@ -302,9 +302,9 @@ def _name(series: Sequence[str], i: int) -> str:
     return series[i] if series else f"series {i + 1}"
 
 
-def _line(curve: Curve, points: Points, params: Tensor, kept_out: Points | None) -> tuple[Tensor, Tensor]:
+def _line(curve: Curve, points: Points, params: Tensor, holdout: Points | None) -> tuple[Tensor, Tensor]:
     """The curve on a fine grid over all points along one predictor."""
-    t = torch.cat([points.columns[0], *(kept_out.columns if kept_out is not None else ())])
+    t = torch.cat([points.columns[0], *(holdout.columns if holdout is not None else ())])
     grid = torch.linspace(t.min().item(), t.max().item(), FINE).to(t)
     return grid, curve.evaluate(grid, params).expand_as(grid)
 

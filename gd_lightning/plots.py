@@ -11,45 +11,41 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from gd_lightning.arrays import Array
-from gd_lightning.drawing import (
-    MARGIN,
-    NOTHING,
-    OPTIMUM,
-    Belts,
-    Frame,
-    Held,
-    HeldPairs,
-    Line,
-    Panel,
-    add_legend,
+from gd_lightning.comparison_drawing import draw_competitors, draw_differences
+from gd_lightning.descent_drawing import (
     as_walk,
-    axes_above_residuals,
-    blank_figure,
-    cleared,
-    count_in_logarithms,
-    count_missing,
-    draw_bars,
-    draw_competitors,
-    draw_courses,
-    draw_differences,
     draw_landscape,
-    draw_lr_scale,
-    draw_observed,
     draw_optimum,
     draw_parameter,
     draw_path,
-    draw_profile,
-    draw_rates,
-    draw_series,
     draw_valley,
-    drawable,
-    fitted_points,
-    kept_out_points,
-    panels_in_a_row,
-    shades_of,
-    write,
 )
+from gd_lightning.drawing import NOTHING, OPTIMUM, count_missing, drawable
 from gd_lightning.landscape import Landscape
+from gd_lightning.page import MARGIN, add_legend, blank_figure, cleared, write
+from gd_lightning.prediction_drawing import (
+    Belts,
+    Frame,
+    HoldoutPairs,
+    HoldoutPoints,
+    Line,
+    Panel,
+    axes_above_residuals,
+    draw_observed,
+    draw_series,
+    fitted_points,
+    holdout_points,
+    panels_in_a_row,
+)
+from gd_lightning.profile_drawing import draw_profile
+from gd_lightning.sweep_drawing import (
+    count_in_logarithms,
+    draw_bars,
+    draw_courses,
+    draw_lr_scale,
+    draw_rates,
+    shades_of,
+)
 
 __all__ = [
     "Belts",
@@ -80,7 +76,7 @@ def prediction_figure(
     *,
     sigma: Tensor | None = None,
     line: Line | None = None,
-    holdout: Held | None = None,
+    holdout: HoldoutPoints | None = None,
     belts: Belts | None = None,
     title: str = "",
     labels: tuple[str, str] = ("t", "y"),
@@ -111,10 +107,10 @@ def prediction_figure(
     """
     panel = Panel(title, t, targets, preds, start, sigma, line, holdout, belts)
     figure = blank_figure(6.4, 5.6) if figure is None else cleared(figure)
-    axes = axes_above_residuals(figure, fitted_points(panel), kept_out_points(panel), title, labels)
+    axes = axes_above_residuals(figure, fitted_points(panel), holdout_points(panel), title, labels)
     draw_series(axes, panel)
     axes.set_ylim(ylim)
-    add_legend(figure, [axes], count_missing(fitted_points(panel), kept_out_points(panel)))
+    add_legend(figure, [axes], count_missing(fitted_points(panel), holdout_points(panel)))
     return figure
 
 
@@ -123,7 +119,7 @@ def observed_figure(
     preds: Tensor,
     *,
     sigma: Tensor | None = None,
-    holdout: HeldPairs | None = None,
+    holdout: HoldoutPairs | None = None,
     title: str = "",
     label: str = "y",
     figure: Figure | None = None,
@@ -145,11 +141,11 @@ def observed_figure(
         second.
     """
     fitted = drawable(preds, targets, preds, sigma)
-    kept_out = NOTHING if holdout is None else drawable(holdout[1], holdout[0], holdout[1], *holdout[2:])
+    drawn_holdout = NOTHING if holdout is None else drawable(holdout[1], holdout[0], holdout[1], *holdout[2:])
     figure = blank_figure(5.6, 6.4) if figure is None else cleared(figure)
-    axes = axes_above_residuals(figure, fitted, kept_out, title, (f"predicted {label}", label))
-    draw_observed(axes, fitted, kept_out)
-    add_legend(figure, [axes], count_missing(fitted, kept_out))
+    axes = axes_above_residuals(figure, fitted, drawn_holdout, title, (f"predicted {label}", label))
+    draw_observed(axes, fitted, drawn_holdout)
+    add_legend(figure, [axes], count_missing(fitted, drawn_holdout))
     return figure
 
 
@@ -255,7 +251,7 @@ def series_grid(
             axes = next(there, None) or figure.add_subplot(places[row, column])
             drawn.append(axes)
             draw_series(axes, panel, small=True)
-            missing += count_missing(fitted_points(panel), kept_out_points(panel))
+            missing += count_missing(fitted_points(panel), holdout_points(panel))
             axes.locator_params(nbins=4)
             axes.tick_params(labelsize="small")
             axes.title.set_fontsize("medium")

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from gd_lightning.drawing import Belts, Panel
-from gd_lightning.plots import prediction_figure, series_grid
+from gd_lightning.plots import Belts, Panel, prediction_figure, series_grid
 from gd_lightning.rendering import Reel, pixels, png
 
 T = torch.arange(20.0)
@@ -89,9 +88,9 @@ def test_one_with_a_longer_legend_begins_a_new_figure():
 def test_all_that_a_picture_showed_is_gone_in_the_next():
     sigma, fine = torch.full_like(T, 0.3), torch.linspace(0, 19, 100)
     belts = Belts(0.95, *(shift + torch.sin(fine) for shift in (-0.2, 0.2, -0.5, 0.5)))
-    line, kept_out = (fine, torch.sin(fine)), (T[:3], T[:3], T[:3], sigma[:3])
+    line, holdout = (fine, torch.sin(fine)), (T[:3], T[:3], T[:3], sigma[:3])
     everything = prediction_figure(
-        T, torch.sin(T), T, T, sigma=sigma, line=line, belts=belts, holdout=kept_out, title="a\nb", ylim=(-9, 9)
+        T, torch.sin(T), T, T, sigma=sigma, line=line, belts=belts, holdout=holdout, title="a\nb", ylim=(-9, 9)
     )
     pixels(everything)
     again, alone = draw()(everything), figure()
@@ -121,3 +120,15 @@ def test_no_label_is_cut_off(scale):
         box = axes.get_tightbbox()
         assert box.x0 >= 0
         assert box.x1 <= one.bbox.width
+
+
+def test_a_png_is_small_and_keeps_the_colours():
+    t = torch.linspace(0, 50, 2000)
+    noise = torch.randn(2000, generator=torch.Generator().manual_seed(1))
+    figure = prediction_figure(t, t + noise, t, sigma=torch.ones(2000), title="a title")
+    content = png(figure)
+    assert len(content) < 60_000
+    image = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).reshape(-1, 3)
+    assert len(image) == 640 * 560
+    for colour in ((255, 255, 255), (255, 0, 0), (0, 0, 0)):
+        assert np.abs(image.astype(int) - colour).max(axis=1).min() < 20

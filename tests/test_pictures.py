@@ -1,0 +1,52 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_plots import entries, overlaps, step_numbers
+
+from gd_lightning.curve import Curve
+from gd_lightning.errors import InputError
+from gd_lightning.losses import mae, mse
+from gd_lightning.pictures import descent_pictures
+from gd_lightning.points import Points
+from gd_lightning.rendering import png
+
+
+def test_the_pictures_of_the_article_s_descent(article):
+    curve, points = Curve("quadratic"), Points(article.t, article.y)
+    columns = np.vander(article.t.double().numpy(), 3)
+    best = torch.from_numpy(np.linalg.lstsq(columns, article.y.double().numpy(), rcond=None)[0])
+    path, params = [(0, article.start)], article.start.double()
+    for step in range(1, 11):  # params -= lr * 2/n X'(X params - y)
+        rise = columns.T @ (columns @ params.numpy() - article.y.double().numpy())
+        params = params - 1e-5 * 2 / 20 * torch.from_numpy(rise)
+        path.append((step, params.float()))
+    land, ways = descent_pictures(curve, points, mse, path, best, title="after 10 steps")
+    assert entries(land) == ["step 0: 74.96", "step 10: 18.04", "best fit: 1.467"]
+    assert land.axes[0].get_title() == "after 10 steps\nc on the plane of best fit, steps 0 and 10"
+    assert [axes.get_title() for axes in ways.axes] == ["a", "b", "c"]
+    assert step_numbers(land.axes[0]) == ["10", "0", "1"]  # the others are too near
+    for figure in (land, ways):
+        assert not overlaps(figure)
+        assert len(png(figure)) < 60_000
+
+
+def test_without_a_best_fit_or_a_finite_loss_there_is_the_path_alone(article):
+    points, path = Points(article.t, article.y), [(0, torch.zeros(3)), (1, torch.ones(3))]
+    land, ways = descent_pictures(Curve("quadratic"), points, mse, path, torch.full((3,), math.nan))
+    assert land is None
+    assert len(ways.axes) == 3
+    assert len(ways.axes[0].lines) == 1
+    assert descent_pictures(Curve("a*log(-1 - t) + b"), points, mse, [(0, torch.zeros(2))], torch.zeros(2))[0] is None
+
+
+def test_fixed_parameters_have_no_panel_and_names_are_checked(article):
+    curve = Curve("quadratic", {"b": {"fixed": -12}, "c": {"expr": "60*a"}})
+    points, path = Points(article.t, article.y), [(0, torch.tensor([0.0, -12, 0])), (1, torch.tensor([0.7, -12, 42]))]
+    best = torch.tensor([0.8, -12, 48])
+    land, ways = descent_pictures(curve, points, mae, path, best)
+    assert [axes.get_title() for axes in ways.axes] == ["a", "c"]
+    assert land.axes[0].get_ylabel() == "loss"
+    with pytest.raises(InputError, match="b is fixed or tied"):
+        descent_pictures(curve, points, mae, path, best, names=["b"])
