@@ -21,7 +21,7 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_seed, fit, whole_number
 from gd_lightning.goodness import Goodness, goodness
-from gd_lightning.kept_out import as_good, draw_parts, errors_kept_out, score
+from gd_lightning.holdout import as_good, draw_parts, holdout_errors, score
 from gd_lightning.points import Points, as_points, check_numbers, check_sizes
 from gd_lightning.resolve import Function, arguments, equation, function_name, resolve
 from gd_lightning.result import FitResult, plain, versions
@@ -314,10 +314,10 @@ def compare(
         attempt = attempts[name] = _Attempt(function, resolved[name], predictors, absolute_sigma, seed)
         found.append(attempt.row(name, points))
         if parts and found[-1].fitted:
-            errors = errors_kept_out(attempt.predict, points, parts)
+            errors = holdout_errors(attempt.predict, points, parts)
             found[-1] = replace(found[-1], score=score(errors, _weights(points, parts)), errors=errors)
     if parts:
-        errors = errors_kept_out(lambda kept_in, out: _mean(kept_in).expand_as(out.targets), points, parts)
+        errors = holdout_errors(lambda kept_in, out: _mean(kept_in).expand_as(out.targets), points, parts)
         baseline = replace(baseline, score=score(errors, _weights(points, parts)))
     found = [_finished(row, attempts[row.function], found, points) for row in found]
     fitted = [row for row in found if row.fitted]

@@ -23,7 +23,7 @@ from gd_lightning.comparison import split_functions
 from gd_lightning.comparison_table import comparison_markdown
 from gd_lightning.digits import share
 from gd_lightning.errors import InputError
-from gd_lightning.kept_out import draw_parts
+from gd_lightning.holdout import draw_parts
 
 SUBSET = 33  # of the benchmark's cases, each family at least once
 with (ROOT / "examples" / "stopping_distance.csv").open() as file:

@@ -75,7 +75,7 @@ CORE = [
     "batch",
     "profile",
     "bootstrap",
-    "kept_out",
+    "holdout",
     "comparison_table",
     "comparison_words",
     "comparison",

@@ -11,7 +11,7 @@ from gd_lightning.arrays import Array
 from gd_lightning.errors import InputError
 from gd_lightning.points import Points
 
-__all__ = ["as_good", "draw_parts", "errors_kept_out", "score"]
+__all__ = ["as_good", "draw_parts", "holdout_errors", "score"]
 
 ERRORS_APART = 2.0  # standard errors of the mean difference of squared errors, about 1 chance in 20
 
@@ -37,7 +37,7 @@ def draw_parts(count: int, folds: int, seed: int) -> list[Tensor]:
     return list(order.tensor_split(folds))
 
 
-def errors_kept_out(predict: Predict, points: Points, parts: Sequence[Tensor]) -> Array:
+def holdout_errors(predict: Predict, points: Points, parts: Sequence[Tensor]) -> Array:
     """Prediction minus data of the points in some parts, by what was fitted to all others; in the order of the parts.
 
     Args:

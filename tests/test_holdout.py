@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from gd_lightning.errors import InputError
-from gd_lightning.kept_out import as_good, draw_parts, errors_kept_out, score
+from gd_lightning.holdout import as_good, draw_parts, holdout_errors, score
 from gd_lightning.points import Points
 
 
@@ -31,7 +31,7 @@ def test_what_is_predicted_was_not_fitted():
         seen.append((kept_in.t.tolist(), out.t.tolist()))
         return out.targets + kept_in.t.mean()
 
-    errors = errors_kept_out(predict, points, parts)
+    errors = holdout_errors(predict, points, parts)
     assert seen == [([0, 2, 3, 5], [4, 1]), ([1, 4], [0, 2, 3, 5])]
     assert errors.tolist() == [2.5] * 6
 
@@ -43,7 +43,7 @@ def test_what_cannot_be_predicted_is_infinitely_wrong():
         return out.targets * torch.nan
 
     points = Points(torch.arange(4.0), torch.ones(4))
-    errors = errors_kept_out(predict, points, draw_parts(4, 2, seed=0))
+    errors = holdout_errors(predict, points, draw_parts(4, 2, seed=0))
     assert errors.tolist() == [np.inf] * 4
     assert score(errors, np.ones(4)) == np.inf
 
