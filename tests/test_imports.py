@@ -25,6 +25,7 @@ CORE = [
     "functions",
     "listing",
     "guesses",
+    "grid_search",
     "tape",
     "planes",
     "many_starts",
