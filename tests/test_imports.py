@@ -74,6 +74,7 @@ CORE = [
     "sweep_result",
     "sweep",
     "batch",
+    "profile_search",
     "profile",
     "bootstrap",
     "holdout",
