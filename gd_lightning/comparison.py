@@ -24,7 +24,8 @@ from gd_lightning.goodness import Goodness, goodness
 from gd_lightning.holdout import as_good, draw_parts, holdout_errors, score
 from gd_lightning.points import Points, as_points, check_numbers, check_sizes
 from gd_lightning.resolve import Function, arguments, equation, function_name, resolve
-from gd_lightning.result import FitResult, plain, versions
+from gd_lightning.result import FitResult, plain
+from gd_lightning.versions import versions
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,11 +2,9 @@
 
 import json
 import math
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from gd_lightning.residual_checks import ResidualChecks, check_residuals
 from gd_lightning.resolve import Function
 from gd_lightning.summary import Summary, summarize
 from gd_lightning.uncertainty import KINDS_OF_INTERVALS, LEVEL, Bands, Uncertainty, length_of, uncertainty
+from gd_lightning.versions import versions
 from gd_lightning.words import counts, plural
 
 if TYPE_CHECKING:
@@ -41,17 +40,6 @@ if TYPE_CHECKING:
     from gd_lightning.profile import Profile
 
 __all__ = ["FitResult", "versions"]
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python, of this package, and of what computes for it, as far as installed."""
-    found = {"python": platform.python_version()}
-    for package in ("gd-lightning", "torch", "lightning", "torchmetrics"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 @dataclass(frozen=True, repr=False, eq=False)

@@ -18,7 +18,8 @@ from gd_lightning.files import write_whole
 from gd_lightning.levenberg_marquardt import Minimum, minimum
 from gd_lightning.losses import make_loss, mse, root
 from gd_lightning.points import Points
-from gd_lightning.result import plain, versions
+from gd_lightning.result import plain
+from gd_lightning.versions import versions
 from gd_lightning.words import counts, plural
 
 if TYPE_CHECKING:

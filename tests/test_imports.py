@@ -67,6 +67,7 @@ CORE = [
     "report",
     "report_formats",
     "report_command",
+    "versions",
     "result",
     "fitting",
     "race",
