@@ -2,26 +2,18 @@ import csv
 import json
 import math
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import statsmodels.api as sm
 import torch
-import yaml
 from choosing import judge, make
-from conftest import ROOT, forked, gd_lightning
+from conftest import ROOT
 from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
 from scipy.stats import chi2
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gd_lightning import Comparison, compare, functions
-from gd_lightning.__main__ import main
-from gd_lightning.comparison import split_functions
-from gd_lightning.comparison_table import comparison_markdown
-from gd_lightning.digits import share
 from gd_lightning.errors import InputError
 from gd_lightning.holdout import draw_parts
 
@@ -35,11 +27,15 @@ def peak(t, amplitude, center, width):
     return amplitude * np.exp(-(((t - center) / width) ** 2) / 2)
 
 
-@pytest.fixture(scope="module")
-def data():
+def noisy_peak():
     rng = np.random.default_rng(5)
     t = np.linspace(0, 10, 60)
     return t, peak(t, 3, 4, 1) + 0.2 * rng.normal(size=60)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return noisy_peak()
 
 
 @pytest.fixture(scope="module")
@@ -209,24 +205,6 @@ def test_a_peak_of_a_single_point_is_told():
     assert "alone" not in " ".join(broad.sentences)
 
 
-def test_a_mixture_has_no_negative_share():
-    """In this case of the benchmark, a Lorentzian, the best share without bounds is 1.14, and fits better by chance."""
-    case = make(123, 2021)
-    found = compare(case.t, case.y, ["pseudo_voigt", "lorentzian"])
-    assert case.family == found.best.function == "lorentzian"
-    assert found.rows[1].result.parameters["fraction"] == 1
-    assert found.rows[1].status == "at bound"
-
-
-def test_a_fit_that_creeps_goes_on_only_where_it_matters():
-    near, far = make(11, 2021), make(5, 2021)
-    [row] = [row for row in compare(near.t, near.y, ["logarithmic", "error_function"]).rows if row.p == 4]
-    assert row.result.steps > 200
-    assert row.status != "step limit"
-    [row] = [row for row in compare(far.t, far.y, ["exponential_decay", "gaussian"]).rows if row.function == "gaussian"]
-    assert (row.status, row.result.steps) == ("step limit", 200)
-
-
 def test_a_trend_in_the_residuals_of_the_best_is_told():
     t = np.linspace(0, 10, 100)
     y = np.sin(t) * np.exp(-t / 9) + 0.02 * np.random.default_rng(0).normal(size=100)
@@ -380,33 +358,10 @@ def test_what_a_function_raises_is_its_reason(data):
     assert "broken" in str(alone)
 
 
-def test_of_several_predictors_each_function_takes_those_that_it_names():
-    rng = np.random.default_rng(6)
-    x1, x2 = rng.normal(size=(2, 40))
-    y = 1 + 2 * x1 - 0.05 * x2 + 0.3 * rng.normal(size=40)
-    found = compare({"x1": x1, "x2": x2}, y, ["a*x1 + c", "a*x1 + b*x2 + c", "b*x2 + c", "gaussian"])
-    assert names(found.rows)[2] == "b*x2 + c"
-    assert names(found.rows)[-1] == "gaussian"
-    assert "x1" in found.rows[-1].reason
-    rows = {row.function: row for row in found.rows}
-    for row, columns in ((rows["a*x1 + c"], [x1]), (rows["a*x1 + b*x2 + c"], [x1, x2]), (rows["b*x2 + c"], [x2])):
-        ols = sm.OLS(y, sm.add_constant(np.column_stack(columns))).fit()
-        assert row.goodness.aic == pytest.approx(ols.aic, rel=1e-9)
-    assert isinstance(found.plot(), Figure)
-
-
 def test_a_column_that_is_called_as_a_parameter_of_a_family_is_a_column(data):
     t, y = data
     found = compare({"width": t}, y, ["gaussian"])
     assert list(found.best.result.parameters) == ["amplitude", "center", "width"]
-
-
-def test_commas_within_formulas():
-    assert split_functions("gaussian, min(a, b)*t,a*exp(-t/tau)+c") == ["gaussian", "min(a, b)*t", "a*exp(-t/tau)+c"]
-    assert split_functions("[linear,polynomial(6)]") == ["linear", "polynomial(6)"]
-    assert split_functions("`a,b`*k + c, linear, `d(`*k") == ["`a,b`*k + c", "linear", "`d(`*k"]
-    with pytest.raises(InputError, match="expected names or formulas"):
-        split_functions("linear,,gaussian")
 
 
 @pytest.mark.parametrize(
@@ -465,145 +420,6 @@ def test_plain_text_and_numbers(every_family, tmp_path):
     assert repr(every_family) == "Comparison(22 functions by AICc: gaussian is the best)"
 
 
-CHOSEN = "gaussian,a/(1+((t-m)/s)**2),linear,logarithmic"
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory, data):
-    folder = tmp_path_factory.mktemp("compare")
-    with (folder / "peak.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("t", "height"), *zip(*data, strict=True)])
-    done = gd_lightning(
-        *["compare", "--data", "Table", "--data.path", "peak.csv", "--data.t", "t", "--data.y", "height"],
-        *["--functions", CHOSEN],
-        cwd=folder,
-    )
-    return done, folder
-
-
-def test_the_command_with_a_table(run, data):
-    done, folder = run
-    assert (done.code, done.err) == (0, "")
-    lines = done.out.splitlines()
-    assert [line.split()[0] for line in lines[:5]] == ["function", *split_functions(CHOSEN)[:3], "logarithmic"]
-    assert max(map(len, lines[:6])) <= 80
-    here = compare(*data, split_functions(CHOSEN))
-    for sentence in here.sentences:
-        assert sentence in done.out
-    assert "logarithmic: t: point 1 of 60 is 0, and logarithmic is defined for t > 0" in done.out
-    content = json.loads((folder / "lightning_logs/version_0/comparison.json").read_text())
-    assert [row["function"] for row in content["functions"]] == names(here.rows)
-    for row, expected in zip(content["functions"][:3], here.rows, strict=False):
-        assert row["aicc"] == pytest.approx(expected.aicc, rel=1e-9)
-        assert row["weight"] == pytest.approx(expected.weight, rel=1e-9)
-    assert (folder / "lightning_logs/version_0/comparison.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_report_tells_it_again_without_torch(run):
-    done, folder = run
-    code = "import sys; from gd_lightning.__main__ import main; code = main(sys.argv[1:]); "
-    code += "sys.exit(code or 10 * ('torch' in sys.modules))"
-
-    def report(*args):
-        command = [sys.executable, "-c", code, "report", *args]
-        return subprocess.run(command, cwd=folder, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
-
-    told = report()
-    assert (told.returncode, told.stderr) == (0, "")
-    assert max(map(len, told.stdout.splitlines())) <= 80
-    assert told.stdout.endswith("Run folder: lightning_logs/version_0\n")
-    assert " ".join(told.stdout.split()[:-3]) in " ".join(done.out.split())
-    path = folder / "lightning_logs" / "version_0"
-    assert report(path, "--format", "json").stdout == (path / "comparison.json").read_text()
-    table = [line for line in report(path, "--format", "md").stdout.splitlines() if line.startswith("|")]
-    assert [line.count("|") for line in table] == [9] * 7
-    refused = report(path, "--format", "latex")
-    assert refused.returncode == 2
-    assert "--format: given latex, and the run is a comparison; expected text, json or md" in refused.stderr
-
-
-@pytest.mark.parametrize(
-    ("change", "value"),
-    [("by", "r2"), ("functions", None), ("functions", [3]), ("sentences", [1]), ("data", {}), ("baseline", {"p": "x"})],
-)
-def test_what_is_no_comparison_is_refused_by_the_report(change, value, data, tmp_path, capsys):
-    content = compare(*data, "linear,gaussian").to_dict() | {change: value}
-    (tmp_path / "comparison.json").write_text(json.dumps(content))
-    assert main(["report", str(tmp_path)]) == 2
-    assert "comparison.json is no comparison.json of gd-lightning compare" in capsys.readouterr().err
-
-
-def test_tensorboard_compares_the_functions(run):
-    folder = run[1] / "lightning_logs" / "version_0"
-    content = json.loads((folder / "comparison.json").read_text())
-
-    def events(path):
-        return EventAccumulator(str(path), {"scalars": 0, "images": 0, "tensors": 0}).Reload()
-
-    own = events(folder)
-    assert own.Tags()["images"] == ["comparison"]
-    text = own.Tensors("report/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| `gaussian` | 3 |" in text
-    assert "compare --data Table" in text
-    runs = {path.name for path in folder.iterdir() if path.is_dir()}
-    assert runs == {"gaussian", "a_1+_t-m_s_2", "linear", "logarithmic"}
-    gaussian = events(folder / "gaussian")
-    for tag, key in (("final/rmse", "rmse"), ("compare/aicc", "aicc"), ("compare/weight", "weight")):
-        [point] = gaussian.Scalars(tag)
-        assert point.value == pytest.approx(content["functions"][0][key], rel=1e-6)
-    told = gaussian.PluginTagToContent("hparams")
-    assert b"gaussian" in told["_hparams_/session_start_info"]
-    assert b"compare/difference" in told["_hparams_/experiment"]
-    assert events(folder / "logarithmic").Tags()["scalars"] == []
-
-
-def test_its_config_repeats_a_run(run):
-    _, folder = run
-    config = folder / "lightning_logs" / "version_0" / "config.yaml"
-    assert yaml.safe_load(config.read_text())["functions"] == CHOSEN
-    again = forked("compare", "--config", config, "--by", "cv", "--best", 2, cwd=folder)
-    assert (again.code, again.err) == (0, "")
-    content = json.loads((folder / "lightning_logs" / "version_1" / "comparison.json").read_text())
-    assert content["by"] == "cv"
-    assert content["functions"][0]["function"] == "gaussian"
-
-
-def test_a_list_in_a_configuration_of_fit(tmp_path):
-    file = tmp_path / "own.yaml"
-    content = yaml.safe_load((ROOT / "configs" / "quadratic.yaml").read_text())
-    formula = "a*(t-m)**2 + minimum(c, c)"
-    file.write_text(yaml.safe_dump({**content, "functions": ["linear", "quadratic", formula]}))
-    done = forked("compare", "--config", file, "--trainer.logger", "false", cwd=tmp_path)
-    assert done.err == ""
-    assert done.code == 0
-    assert formula in done.out
-    assert "draw the same curve" in done.out
-    assert not (tmp_path / "lightning_logs").exists()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--functions", "linear,gausian"], "did you mean 'gaussian'"),
-        (["--functions", "linear,a*t+"], "formula 'a*t+', column 5"),
-        (["--by", "aci"], "by: given 'aci'; did you mean 'aic'"),
-        (["--by", "cv", "--folds", "50"], "folds: given 50, expected at most one for each of the 20 points"),
-        (["--best", "0"], "best: given 0"),
-        (["--folds", "three"], "folds"),
-        (["--model.function", "linear"], "model.function: compare fits each function as it stands"),
-        (["--data.holdout", "0.2"], "--by holdout or --by cv"),
-        (["--functions", "power_law"], "none could be fitted; power_law: t: point 1 of 20 is 0"),
-        (["--function", "linear"], "did you mean"),
-    ],
-)
-def test_wrong_input_of_the_command(arguments, words, tmp_path):
-    done = forked("compare", *arguments, cwd=tmp_path)
-    assert (done.code, done.out) == (2, "")
-    assert words in done.err
-    assert done.err.count("\n") == 1
-    assert not (tmp_path / "lightning_logs").exists()
-
-
 @pytest.mark.parametrize("by", ["cv", "holdout"])
 def test_of_predictions_that_differ_by_rounding_the_one_with_fewest_parameters_is_the_best(by):
     t = np.arange(12.0)
@@ -630,19 +446,3 @@ def test_residuals_beyond_sigma_are_told_where_the_fit_warns_of_them(chance):
     found = compare(t, y, "linear", sigma=np.ones(20), absolute_sigma=True)
     told = any("larger than sigma says" in line for line in found.sentences)
     assert told == any("larger than sigma says" in line for line in found.best.result.warnings) == (chance < 0.005)
-
-
-def test_markdown_of_a_name_with_a_bar_keeps_its_columns():
-    t = np.arange(10.0)
-    found = compare({"x|y": t}, 2 * t + np.sin(t), ["a*`x|y` + b", "a*`x|y`"])
-    text = comparison_markdown(found.to_dict())
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {9}
-    assert r"| `` a*`x\|y` + b `` |" in text
-
-
-def test_the_table_tells_how_near_to_one_r2_is():
-    t = np.arange(10.0)
-    found = compare(t, 2 * t + 0.001 * np.sin(t), ["linear"])
-    assert f" {share(found.best.r2)} " in str(found).splitlines()[1]
-    assert share(found.best.r2).startswith("0.99999")

@@ -81,6 +81,9 @@ CORE = [
     "holdout",
     "comparison_table",
     "comparison_words",
+    "comparison_row",
+    "comparison_fits",
+    "comparison_ranking",
     "comparison",
 ]
 SHELL_LIBRARIES = ["lightning", "torchmetrics", "pyarrow", "jsonargparse", "matplotlib", "rich", "tensorboard"]
