@@ -82,12 +82,12 @@ class Coverage(NamedTuple):
     """What was counted.
 
     Attributes:
-        held: how many intervals of each parameter hold it, by level, then by name.
+        covering: how many intervals of each parameter cover it, by level, then by name.
         series: of how many.
         arrived: how many fits ended at a minimum.
     """
 
-    held: dict[float, dict[str, int]]
+    covering: dict[float, dict[str, int]]
     series: int
     arrived: int
 
@@ -110,14 +110,14 @@ def coverage(case: Case, series: int = SERIES, seed: int = 2021, levels: tuple[f
         init=case.truth,
         loss=case.loss,
     )
-    held: dict[float, dict[str, int]] = {}
+    covering: dict[float, dict[str, int]] = {}
     for level in levels:
         intervals = result.intervals(level)
-        held[level] = {
+        covering[level] = {
             name: int(((low <= case.truth[name]) & (case.truth[name] <= high)).sum())
             for name, (low, high) in intervals.items()
         }
-    return Coverage(held, series, int(result.arrived.sum()))
+    return Coverage(covering, series, int(result.arrived.sum()))
 
 
 def limits(level: float, series: int, chance: float = 0.999) -> tuple[int, int]:
@@ -129,12 +129,12 @@ def limits(level: float, series: int, chance: float = 0.999) -> tuple[int, int]:
 def lines(case: Case, found: Coverage) -> Iterator[str]:
     """A row of the table for each level; an asterisk marks what is outside the limits."""
     names = list(case.truth)
-    for level, held in found.held.items():
+    for level, covering in found.covering.items():
         low, high = limits(level, found.series)
         shares = ""
         for name in names:
-            outside = not low <= held[name] <= high
-            shares += f"{name:>4} {100 * held[name] / found.series:5.1f} %{'*' if outside else ' '}"
+            outside = not low <= covering[name] <= high
+            shares += f"{name:>4} {100 * covering[name] / found.series:5.1f} %{'*' if outside else ' '}"
         between = f"{100 * low / found.series:.1f} to {100 * high / found.series:.1f}"
         yield (
             f"{case.function:<30}{case.points:>4} {case.sigma:<9}{case.loss:<11}{100 * level:>4.0f} % "
@@ -157,7 +157,7 @@ def main(series: int) -> int:
         if found.arrived < series:
             print(f"    {series - found.arrived} fits have not arrived")
         if case.loss == "mse":
-            shares = [count / series for count in found.held[0.95].values()]
+            shares = [count / series for count in found.covering[0.95].values()]
             worst = min(worst, 0.015 - max(abs(share - 0.95) for share in shares))
     print(f"\n{fits} fits with their intervals in {total:.1f} s")
     print(f"95 % intervals of least squares cover {'' if worst >= 0 else 'NOT ALL '}between 93.5 and 96.5 %")

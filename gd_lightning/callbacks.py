@@ -177,9 +177,9 @@ class PredictionPlots(Callback):
             self.frames[step] = params.tolist()
 
     def _prediction(self, module: CurveFit, params: Tensor, moment: str, told: Uncertainty | None = None) -> Pixels:
-        drawn, kept_out = self._drawn(module), module.holdout_points()
+        drawn = self._drawn(module)
         moment += of_sample(module)
-        drawn |= {"holdout": kept_out, "told": told, "level": module.level}
+        drawn |= {"holdout": module.holdout_points(), "told": told, "level": module.level}
 
         def draw(figure: Figure | None) -> Figure:
             return picture(module.curve, module.points(), params, moment, **drawn, figure=figure)

@@ -17,10 +17,10 @@ from gd_lightning.comparison_fits import Attempt, constant, finished, mean_of, n
 from gd_lightning.comparison_ranking import order, ranking, rounding, same_curves, with_differences
 from gd_lightning.comparison_row import NOT_FITTED, Row
 from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, comparison_text
+from gd_lightning.cross_validation import as_good, draw_parts, holdout_errors, score
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_seed, whole_number
-from gd_lightning.holdout import as_good, draw_parts, holdout_errors, score
 from gd_lightning.points import Points, as_points, check_numbers, check_sizes
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import plain
@@ -235,7 +235,7 @@ def compare(
             errors = holdout_errors(attempt.predict, points, parts)
             found[-1] = replace(found[-1], score=score(errors, _weights(points, parts)), errors=errors)
     if parts:
-        errors = holdout_errors(lambda kept_in, out: mean_of(kept_in).expand_as(out.targets), points, parts)
+        errors = holdout_errors(lambda others, holdout: mean_of(others).expand_as(holdout.targets), points, parts)
         baseline = replace(baseline, score=score(errors, _weights(points, parts)))
     found = [finished(row, attempts[row.function], found, points) for row in found]
     fitted = [row for row in found if row.fitted]

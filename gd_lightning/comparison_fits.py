@@ -118,12 +118,12 @@ class Attempt(NamedTuple):
             steps=steps,
         )
 
-    def predict(self, kept_in: Points, out: Points) -> Tensor:
+    def predict(self, others: Points, holdout: Points) -> Tensor:
         """Predict some points by a fit to others."""
-        found = self.fit(kept_in)
+        found = self.fit(others)
         if found.status == DIVERGED:
-            return torch.full_like(out.targets, torch.inf)
-        return found.predict(self.data_of(out))
+            return torch.full_like(holdout.targets, torch.inf)
+        return found.predict(self.data_of(holdout))
 
     def data_of(self, points: Points) -> Any:
         """What `fit` takes as t: of several columns those that the function names."""

@@ -100,11 +100,11 @@ def hold(path: Path) -> Hold | None:
     """
     while True:
         file = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
-        held = Hold(file)
+        ours = Hold(file)
         try:
             _lock(file)
             if os.path.samestat(os.fstat(file), path.stat()):
-                return held
+                return ours
         except BlockingIOError:
             return None
         except FileNotFoundError:  # whoever held it has removed it; another one may be there by now

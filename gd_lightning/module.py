@@ -373,8 +373,8 @@ class CurveFit(LightningModule):
     def holdout_points(self) -> Points | None:
         """What is kept out of the fit, in the precision and on the device of the fit."""
         data = self.own_data()
-        kept_out = None if data is None else data.holdout_points
-        return None if kept_out is None else kept_out.to(self.curve.params.detach())
+        holdout = None if data is None else data.holdout_points
+        return None if holdout is None else holdout.to(self.curve.params.detach())
 
     def result(self) -> FitResult:
         """What the fit has found: so far, or at its end."""

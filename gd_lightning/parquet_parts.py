@@ -21,7 +21,7 @@ from gd_lightning.files import Hold, hold, in_place_of, write_whole
 __all__ = ["Parts"]
 
 RUN = "run.json"
-HELD = "held"
+LOCK = "held"
 WRITTEN: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 NAMED = re.compile(r"part-(\d{8})\.parquet")
 
@@ -41,7 +41,7 @@ class Parts:
         self.output = Path(output)
         self.run = json.loads(json.dumps(run))
         self.folder = self.output.with_name(f"{self.output.name}.parts")
-        self._held: Hold | None = None
+        self._lock: Hold | None = None
 
     def open(self, overwrite: bool = False) -> bool:
         """Make the folder, or take up the one that is there; call it in one process.
@@ -94,17 +94,17 @@ class Parts:
             InputError: another run is at work on them.
         """
         self.release()
-        self._held = hold(self.folder / HELD)
-        if self._held is None:
+        self._lock = hold(self.folder / LOCK)
+        if self._lock is None:
             raise InputError(
                 f"output: another run is at work on {self.output}; wait for its end, or give another output"
             )
 
     def release(self) -> None:
         """Let other runs have the parts."""
-        if self._held is not None:
-            self._held.close()
-            self._held = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def done(self) -> set[int]:
         """The numbers of the parts that are there."""

@@ -112,7 +112,7 @@ class Cursor:
         self.columns = list(columns)
         self.size = size
         self._batches: Iterator[tuple[int, pa.RecordBatch]] = iter(())
-        self._held: tuple[int, pa.RecordBatch] | None = None  # the batch in which the last rows ended
+        self._last: tuple[int, pa.RecordBatch] | None = None  # the batch in which the last rows ended
 
     def rows(self, start: int, stop: int) -> list[pa.RecordBatch]:
         """Rows start to stop, the latter excluded, in parts that may differ in the width of their numbers.
@@ -123,26 +123,26 @@ class Cursor:
         try:
             return list(self._pieces(start, stop))
         except BaseException:
-            self._held = None  # the iterator has ended
+            self._last = None  # the iterator has ended
             raise
 
     def _pieces(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
-        if self._held is None or not self._near(self._held, start):
+        if self._last is None or not self._near(self._last, start):
             self._batches = self.source.batches(self.columns, self.source.group(start), self.size)
-            self._held = next(self._batches)
+            self._last = next(self._batches)
         while True:
-            first, batch = self._held
+            first, batch = self._last
             end = first + len(batch)
             if end > start:
                 begin = max(start - first, 0)
                 yield batch.slice(begin, min(stop, end) - first - begin)
             if end >= stop:
                 return
-            self._held = next(self._batches)
+            self._last = next(self._batches)
 
-    def _near(self, held: tuple[int, pa.RecordBatch], row: int) -> bool:
-        """Whether a row follows the batch held, or is after it in the same row group."""
-        first, batch = held
+    def _near(self, last: tuple[int, pa.RecordBatch], row: int) -> bool:
+        """Whether a row follows the last batch, or is after it in the same row group."""
+        first, batch = last
         return first <= row and (row == first + len(batch) or self.source.group(row) == self.source.group(first))
 
 

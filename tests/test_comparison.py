@@ -14,8 +14,8 @@ from scipy.optimize import curve_fit
 from scipy.stats import chi2
 
 from gd_lightning import Comparison, compare, functions
+from gd_lightning.cross_validation import draw_parts
 from gd_lightning.errors import InputError
-from gd_lightning.holdout import draw_parts
 
 SUBSET = 33  # of the benchmark's cases, each family at least once
 with (ROOT / "examples" / "stopping_distance.csv").open() as file:
@@ -241,8 +241,8 @@ def explicit_errors(t, y, order, parts):
     """A loop over the parts, by NumPy."""
     errors = []
     for part in parts:
-        kept_in = np.setdiff1d(np.arange(len(t)), part)
-        errors.append(np.polyval(np.polyfit(t[kept_in], y[kept_in], order), t[part]) - y[part])
+        others = np.setdiff1d(np.arange(len(t)), part)
+        errors.append(np.polyval(np.polyfit(t[others], y[others], order), t[part]) - y[part])
     return np.concatenate(errors)
 
 
@@ -312,8 +312,8 @@ def test_points_kept_out_weigh_by_their_sigma():
     found = compare(t, y, ["linear"], sigma=sigma, by="cv", folds=3)
     squares, weights = [], []
     for part in draw_parts(30, 3, 2021):
-        kept_in = np.delete(np.arange(30), part.numpy())
-        preds = np.polyval(np.polyfit(t[kept_in], y[kept_in], 1, w=1 / sigma[kept_in]), t[part])
+        others = np.delete(np.arange(30), part.numpy())
+        preds = np.polyval(np.polyfit(t[others], y[others], 1, w=1 / sigma[others]), t[part])
         squares.append((preds - y[part]) ** 2)
         weights.append(sigma[part] ** -2.0)
     expected = np.sqrt(np.average(np.concatenate(squares), weights=np.concatenate(weights)))

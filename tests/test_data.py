@@ -187,12 +187,12 @@ def test_sigma_of_a_target_is_that_of_y_times_the_slope(tmp_path):
 def test_points_are_kept_out_by_seed_or_at_the_end(tmp_path, how, expected):
     table = "x,y\n" + "".join(f"{x},{x * x}\n" for x in (7, 0, 1, 2, 3, 4, 5, 6))
     data = rows(tmp_path, table, holdout=0.25, holdout_from=how, seed=1)
-    kept_out = sorted(data.holdout_points.t.tolist())
-    assert sorted([*data.t.tolist(), *kept_out]) == list(range(8))
-    assert len(kept_out) == data.facts["kept out"] == 2
-    assert expected is None or kept_out == expected
+    holdout = sorted(data.holdout_points.t.tolist())
+    assert sorted([*data.t.tolist(), *holdout]) == list(range(8))
+    assert len(holdout) == data.facts["kept out"] == 2
+    assert expected is None or holdout == expected
     same = rows(tmp_path, table, holdout=0.25, holdout_from=how, seed=1)
-    assert sorted(same.holdout_points.t.tolist()) == kept_out
+    assert sorted(same.holdout_points.t.tolist()) == holdout
     assert len(data.all_points.targets) == 8
 
 

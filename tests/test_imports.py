@@ -78,7 +78,7 @@ CORE = [
     "profile_search",
     "profile",
     "bootstrap",
-    "holdout",
+    "cross_validation",
     "comparison_table",
     "comparison_words",
     "comparison_row",

@@ -34,7 +34,7 @@ def unequal():
     return fit("exponential_decay", T, torch.stack([Y, 2 * Y, 3 - Y]), sigma=sigma)
 
 
-def kept_out():
+def with_holdout():
     result = fit("exponential_decay", T, Y, parameters={"tau": {"min": 0.5}})
     holdout = Points(T + 5, Y.flip(0), torch.full_like(Y, 0.1))
     return replace(
@@ -64,7 +64,7 @@ KINDS = {
     "several series": unequal,
     "a block of series": lambda: fit("linear", T, torch.stack([Y, Y + 1, -Y, 2 * Y]).reshape(2, 2, 12), lr="auto"),
     "a learning rate for each": lambda: fit("linear", T, torch.stack([Y, -Y]), lr=[1e-3, 2e-3], steps=7),
-    "kept out": kept_out,
+    "kept out": with_holdout,
     "diverged": lost,
     "no finite loss at all": lambda: fit("linear", T, Y, init={"a": 1e300}, lr=1e-3),
     "half precision": lambda: fit("linear", T, Y, lr=1e-3, steps=5, dtype=torch.bfloat16),
@@ -134,7 +134,7 @@ def test_what_is_read_is_what_was_written(kind, tmp_path):
 
 
 def test_the_picture_is_the_same(tmp_path):
-    result = kept_out()
+    result = with_holdout()
     result.save(tmp_path / "fit.json")
     for name, one in (("a.png", result), ("b.png", FitResult.load(tmp_path / "fit.json"))):
         one.plot().savefig(tmp_path / name)
@@ -265,7 +265,7 @@ def test_no_file_makes_this_import_a_module(tmp_path, monkeypatch):
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     path = tmp_path_factory.mktemp("saved") / "fit.json"
-    kept_out().save(path)
+    with_holdout().save(path)
     return json.loads(path.read_text())
 
 

@@ -742,9 +742,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say(case):
     """Of 1,000 series each; the count of exact intervals lies within these limits 9,999 times of 10,000."""
     found = coverage.coverage(case, series=1000, seed=7)
     assert found.arrived == 1000
-    for level, held in found.held.items():
+    for level, covering in found.covering.items():
         low, high = coverage.limits(level, 1000, chance=0.9999)
-        assert all(low <= count <= high for count in held.values()), (level, held)
+        assert all(low <= count <= high for count in covering.values()), (level, covering)
 
 
 def test_intervals_that_are_narrower_would_not():

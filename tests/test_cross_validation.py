@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
+from gd_lightning.cross_validation import as_good, draw_parts, holdout_errors, score
 from gd_lightning.errors import InputError
-from gd_lightning.holdout import as_good, draw_parts, holdout_errors, score
 from gd_lightning.points import Points
 
 
@@ -27,9 +27,9 @@ def test_what_is_predicted_was_not_fitted():
     parts = [torch.tensor([4, 1]), torch.tensor([0, 2, 3, 5])]
     seen = []
 
-    def predict(kept_in, out):
-        seen.append((kept_in.t.tolist(), out.t.tolist()))
-        return out.targets + kept_in.t.mean()
+    def predict(others, holdout):
+        seen.append((others.t.tolist(), holdout.t.tolist()))
+        return holdout.targets + others.t.mean()
 
     errors = holdout_errors(predict, points, parts)
     assert seen == [([0, 2, 3, 5], [4, 1]), ([1, 4], [0, 2, 3, 5])]
@@ -37,10 +37,10 @@ def test_what_is_predicted_was_not_fitted():
 
 
 def test_what_cannot_be_predicted_is_infinitely_wrong():
-    def predict(kept_in, out):
-        if 0 in out.t:
+    def predict(others, holdout):
+        if 0 in holdout.t:
             raise ValueError("no such thing")
-        return out.targets * torch.nan
+        return holdout.targets * torch.nan
 
     points = Points(torch.arange(4.0), torch.ones(4))
     errors = holdout_errors(predict, points, draw_parts(4, 2, seed=0))

@@ -1,4 +1,4 @@
-"""Points kept out of a fit, to see how well it predicts what it does not know."""
+"""Cross-validation: how well a fit predicts points that were kept out of it."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -48,13 +48,13 @@ def holdout_errors(predict: Predict, points: Points, parts: Sequence[Tensor]) ->
     """
     found = []
     for part in parts:
-        kept_in = torch.ones(len(points.targets), dtype=torch.bool)
-        kept_in[part] = False
-        out = points.where(part)
+        others = torch.ones(len(points.targets), dtype=torch.bool)
+        others[part] = False
+        holdout = points.where(part)
         try:
-            errors = predict(points.where(kept_in), out) - out.targets
+            errors = predict(points.where(others), holdout) - holdout.targets
         except Exception:  # too few points, or whatever a function of the user's may raise
-            errors = torch.full_like(out.targets, torch.inf)
+            errors = torch.full_like(holdout.targets, torch.inf)
         found.append(errors.double().nan_to_num(torch.inf, torch.inf, torch.inf).numpy())
     return np.concatenate(found)
 
