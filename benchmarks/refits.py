@@ -17,7 +17,7 @@ from scipy.optimize import curve_fit
 from torch import Tensor
 
 from gd_lightning.batch import solve
-from gd_lightning.bootstrap import NEAR, bootstrap
+from gd_lightning.bootstrap import TOLERANCE, bootstrap
 from gd_lightning.curve import Curve
 from gd_lightning.functions import gaussian
 from gd_lightning.levenberg_marquardt import minimum
@@ -89,7 +89,7 @@ def steps(function: str | Callable[..., Tensor], params: int) -> str:
     curve, points = fitted(function, params)
     _, y, _ = series(DRAWS, params)
     problem = Residuals(curve, Points(points.t, torch.from_numpy(y)))
-    found = solve(problem, problem.theta, tolerance=NEAR, damping=0.0)
+    found = solve(problem, problem.theta, tolerance=TOLERANCE, damping=0.0)
     return f"{found.steps.mean():.2f} steps each, at most {found.steps.max()}, {found.converged.sum()} arrived"
 
 

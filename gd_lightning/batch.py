@@ -30,7 +30,7 @@ __all__ = [
     "solve_rows",
 ]
 
-STEPS = 200  # from a good start a row takes four to ten
+ENOUGH_STEPS = 200  # from a good start a row takes four to ten
 TOLERANCE = 1e-9  # in standard errors
 DAMPING = 1e-3  # what damps the first step; Gauss and Newton's own, undamped, leaps too far from a poor start
 LEAST, MOST = 1e-9, 1e15  # damping below the one is none; beyond the other no step moves anything
@@ -190,7 +190,7 @@ def solve_rows(
     problem: Problem,
     theta: Tensor,
     frozen: Tensor | None = None,
-    steps: int = STEPS,
+    steps: int = ENOUGH_STEPS,
     tolerance: float = TOLERANCE,
     damping: float = DAMPING,
     parts: "Parts | None" = None,
@@ -408,7 +408,7 @@ def solve(
     problem: Residuals,
     theta: Array,
     frozen: Bools | None = None,
-    steps: int = STEPS,
+    steps: int = ENOUGH_STEPS,
     tolerance: float = TOLERANCE,
     damping: float = DAMPING,
 ) -> Solved:

@@ -26,7 +26,7 @@ __all__ = ["KINDS", "Bootstrap", "bootstrap"]
 KINDS = ("residuals", "cases", "parametric")
 INTERVALS = ("percentile", "bca")
 DRAWS = 1000  # an end of a 95 % interval then scatters by about a tenth of a standard error
-NEAR = 1e-4  # standard errors that a refit may end off its minimum: nothing beside the scatter of the draws
+TOLERANCE = 1e-4  # standard errors that a refit may end off its minimum: nothing beside the scatter of the draws
 AT_ONCE = 2_000_000  # points that are refitted at once: some hundred megabytes
 
 
@@ -246,7 +246,7 @@ def refits(curve: Curve, drawn: Points, loss_function: Loss, start: Tensor) -> t
     """
     problem = Residuals(curve, drawn, loss_function)
     theta = start[..., problem.free].expand(*drawn.batch, -1).reshape(problem.count, -1).cpu().numpy()
-    found = solve(problem, theta, tolerance=NEAR, damping=0.0)
+    found = solve(problem, theta, tolerance=TOLERANCE, damping=0.0)
     params = curve.demands.project(problem.params(found.theta))
     return params.cpu(), torch.from_numpy(found.converged).reshape(drawn.batch)
 

@@ -40,7 +40,7 @@ __all__ = ["LearningRateGuide", "NothingLeft", "PredictionPlots", "RunReport", "
 
 
 SEEN = 1e-6  # beside a parameter, the least way that a picture can show
-FIRST_LOOK_AGAIN = 10  # steps after which the curvature of a function that is not linear is looked at again
+CURVATURE_AGAIN = 10  # steps after which the curvature of a function that is not linear is looked at again
 
 
 def curve_fit(module: LightningModule) -> CurveFit:
@@ -411,7 +411,7 @@ class LearningRateGuide(Callback):
     ) -> None:
         if not self._changes:
             return
-        since, self._seen = max(self._seen + 1, FIRST_LOOK_AGAIN), trainer.global_step
+        since, self._seen = max(self._seen + 1, CURVATURE_AGAIN), trainer.global_step
         if any(map(is_round, range(since, self._seen + 1))):
             told = curve_fit(pl_module).guidance_now()
             assert told is not None  # as at the start

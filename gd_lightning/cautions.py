@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gd_lightning.arrays import Array, Bools
-from gd_lightning.convergence import AT_BOUND as ENDED_AT_BOUND
-from gd_lightning.convergence import CONVERGED, DIVERGED, SINGULAR
+from gd_lightning.convergence import DIVERGED
 from gd_lightning.losses import make_loss, mse
-from gd_lightning.residual_checks import ROUNDING, more_than_chance
+from gd_lightning.residual_checks import NO_NOISE, more_than_chance
 from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
 from gd_lightning.words import naming
 
 if TYPE_CHECKING:
     from gd_lightning.result import FitResult
 
-__all__ = ["ARRIVED", "beyond_sigma", "cautions"]
-
-ARRIVED = (CONVERGED, ENDED_AT_BOUND, SINGULAR)
+__all__ = ["beyond_sigma", "cautions"]
 
 
 def cautions(result: "FitResult") -> list[str]:
@@ -95,7 +92,7 @@ def beyond_sigma(result: "FitResult") -> tuple[Bools, Bools, Array]:
 
 def _meets_all(result: "FitResult") -> Bools:
     """Whether residuals are rounding beside the data, `(S,)`."""
-    met: Bools = np.reshape(np.sqrt(result.goodness.chi2) <= ROUNDING * result.size_of_targets, -1)
+    met: Bools = np.reshape(np.sqrt(result.goodness.chi2) <= NO_NOISE * result.size_of_targets, -1)
     return met
 
 

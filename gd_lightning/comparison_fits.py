@@ -12,7 +12,7 @@ from torch import Tensor
 from gd_lightning import functions as families
 from gd_lightning.comparison_row import Row
 from gd_lightning.comparison_table import NO_SUPPORT
-from gd_lightning.convergence import AT_BOUND, CONVERGED, DIVERGED, STEP_LIMIT
+from gd_lightning.convergence import CONVERGED, DIVERGED, ENDED_AT_BOUND, STEP_LIMIT
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import fit
 from gd_lightning.goodness import goodness
@@ -98,7 +98,7 @@ class Attempt(NamedTuple):
             row,
             p=measures.p,
             status=found.status,
-            reason="" if found.status in (CONVERGED, AT_BOUND) else found.message,
+            reason="" if found.status in (CONVERGED, ENDED_AT_BOUND) else found.message,
             goodness=measures,
             rmse=float(found.rmse),
             result=found,

@@ -15,9 +15,10 @@ from gd_lightning.scalars import is_number
 from gd_lightning.words import listed
 
 __all__ = [
-    "AT_BOUND",
+    "AT_MINIMUM",
     "CONVERGED",
     "DIVERGED",
+    "ENDED_AT_BOUND",
     "EPS",
     "OPEN",
     "RANK",
@@ -38,11 +39,12 @@ __all__ = [
 
 CONVERGED = "converged"
 SINGULAR = "singular"
-AT_BOUND = "at bound"
+ENDED_AT_BOUND = "at bound"
 STEP_LIMIT = "step limit"
 STOPPED = "stopped"
 STUCK = "stuck"
 DIVERGED = "diverged"
+AT_MINIMUM = (CONVERGED, ENDED_AT_BOUND, SINGULAR)  # whichever of these it is, the parameters have arrived
 
 
 EPS = float(np.finfo(np.float64).eps)
@@ -89,7 +91,7 @@ class Tolerance(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a series: `CONVERGED`, `SINGULAR`, `AT_BOUND`, `STUCK` or `DIVERGED`, and a sentence on it."""
+    """What became of a series: CONVERGED, SINGULAR, ENDED_AT_BOUND, STUCK or DIVERGED, and a sentence on it."""
 
     status: str
     message: str
@@ -320,5 +322,5 @@ def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, 
             for name, value, low, high, one in zip(names, theta, problem.low, problem.high, held, strict=True)
             if one
         ]
-        return Verdict(AT_BOUND, f"{', and '.join(sides)}; the loss is least there, and would fall beyond")
+        return Verdict(ENDED_AT_BOUND, f"{', and '.join(sides)}; the loss is least there, and would fall beyond")
     return Verdict(CONVERGED, otherwise)

@@ -12,18 +12,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.compiled import CompiledSteps
-from gd_lightning.convergence import (
-    AT_BOUND,
-    CONVERGED,
-    DIVERGED,
-    SINGULAR,
-    STEP_LIMIT,
-    STOPPED,
-    STUCK,
-    Tolerance,
-    Verdict,
-    judge,
-)
+from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, STOPPED, Tolerance, Verdict, judge
 from gd_lightning.curve import Curve
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import Loss, mse, pooled_rmse
@@ -34,13 +23,6 @@ from gd_lightning.residuals import Residuals
 from gd_lightning.words import counted
 
 __all__ = [
-    "AT_BOUND",
-    "CONVERGED",
-    "DIVERGED",
-    "SINGULAR",
-    "STEP_LIMIT",
-    "STOPPED",
-    "STUCK",
     "Descent",
     "NonFiniteError",
     "descend",
@@ -50,7 +32,7 @@ __all__ = [
 ROUNDING = 1e-6  # a loss that rises by no more has not risen, in single precision
 PATH = 500  # places of a descent that are kept for its picture
 MOST_SERIES = 50  # of more, no path is kept
-AT_ONCE = 100  # steps taken at once, or compiled into one call
+STEPS_AT_ONCE = 100  # steps taken at once, or compiled into one call
 FIRST_LOOK, LATER = 10, 1.2  # after how many steps convergence is looked for, and how much later each time after
 
 
@@ -287,7 +269,7 @@ class Descent:
         busy = self.finished or self._verdicts or self.scheduler is not None
         if busy or not isinstance(optimizer, UpdateRule) or backward is not Tensor.backward:
             return 1
-        count = min(most, AT_ONCE)
+        count = min(most, STEPS_AT_ONCE)
         if self.tolerance is not None:
             count = min(count, self._next_look - len(self.rmse_history))
         taken = len(self.rmse_history)
@@ -297,10 +279,10 @@ class Descent:
 
     def _take(self, rule: UpdateRule, points: Points, count: int) -> Taken | None:
         """Take steps by `descend_often`, or compiled where there are enough of them."""
-        if not self.compile or count < AT_ONCE:
+        if not self.compile or count < STEPS_AT_ONCE:
             return descend_often(self.curve, rule, points, self.loss_function, count)
         if self._compiled is None or self._compiled.rule is not rule:
-            self._compiled = CompiledSteps(self.curve, rule, self.loss_function, AT_ONCE)
+            self._compiled = CompiledSteps(self.curve, rule, self.loss_function, STEPS_AT_ONCE)
         found = self._compiled.take(points)
         if found is None:
             return None

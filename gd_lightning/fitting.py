@@ -14,7 +14,7 @@ from gd_lightning.compiled import compilable
 from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
 from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
-from gd_lightning.descent import AT_ONCE, MOST_SERIES, Descent, Scheduler
+from gd_lightning.descent import MOST_SERIES, STEPS_AT_ONCE, Descent, Scheduler
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting_checks import DOMAINS
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
@@ -292,9 +292,10 @@ def check_compiled(rule: Optimizer, scheduler: Any, steps: int, name: str = "ste
         InputError: saying what to leave out.
     """
     compilable(rule)
-    if steps < AT_ONCE:
+    if steps < STEPS_AT_ONCE:
         raise InputError(
-            f"compile: given {name} {steps}, expected at least {AT_ONCE}: so many steps are compiled into one call"
+            f"compile: given {name} {steps}, expected at least {STEPS_AT_ONCE}: so many steps are compiled into one "
+            "call"
         )
     if scheduler is not None:
         raise InputError("compile: a scheduler changes the learning rate between the compiled steps; leave one out")

@@ -14,11 +14,11 @@ from gd_lightning.points import Points
 __all__ = ["Landscape", "check_axes", "landscape"]
 
 MARGIN = 0.2  # on each side of what is to be seen, as a part of its extent
-ARRIVED = 1e-3  # of the way to the best fit: a path that ends nearer to it has no direction left
-AS_GOOD = 0.9  # of the best pair's area: of pairs that show as much, the first is taken
+LEAST_LENGTH = 1e-3  # of the largest distance from the best fit: what is shorter has no direction
+SHOWS_AS_MUCH = 0.9  # of the best pair's area: of pairs that show as much, the first is taken
 STEEPEST = 5.0  # extents that another parameter may move while one of the two moves one of its own
 LARGEST = 1e300  # beyond it a picture overflows
-LOST = 100.0  # times the loss at the start: a path that climbs higher may leave the picture
+OUT_OF_SIGHT = 100.0  # times the loss at the start: a path that climbs higher may leave the picture
 EVALUATIONS = 50_000_000  # of the function on the whole grid, about a second; more points than that allows are thinned
 AT_ONCE = 400_000  # of them, so that a function of some twenty operations holds less than 100 MB
 
@@ -109,7 +109,7 @@ def landscape(
     given = None if names is None else check_axes(curve, names)
     walked = torch.stack([params.detach().to(best) for _, params in path])
     path_loss = _losses(curve, exact, loss_function, walked)
-    near = path_loss <= LOST * path_loss[0].nan_to_num(torch.inf, torch.inf)
+    near = path_loss <= OUT_OF_SIGHT * path_loss[0].nan_to_num(torch.inf, torch.inf)
     seen = (near & (walked.abs() < LARGEST).all(dim=-1)).nonzero().flatten()
 
     there = torch.cat([walked[seen], best[None]])[:, free]
@@ -174,13 +174,13 @@ def _spanning(unit: Tensor) -> list[int]:
         return []
     length = unit.norm(dim=-1)
     farthest = length.max()
-    first = len(unit) - 1 if length[-1] > ARRIVED * farthest else int(length.argmax())
+    first = len(unit) - 1 if length[-1] > LEAST_LENGTH * farthest else int(length.argmax())
     if length[first] == 0:
         return []
     line = unit[first] / length[first]
     aside = (unit - (unit @ line)[:, None] * line).norm(dim=-1)
     second = int(aside.argmax())
-    return [first, second] if aside[second] > ARRIVED * farthest else [first]
+    return [first, second] if aside[second] > LEAST_LENGTH * farthest else [first]
 
 
 def _most_nearly_face_on(plane: Tensor) -> list[int]:
@@ -195,7 +195,7 @@ def _most_nearly_face_on(plane: Tensor) -> list[int]:
     pairs = torch.combinations(torch.arange(columns))
     seen = plane.T[pairs].mT  # (pairs, 2, 2)
     area = torch.linalg.det(seen @ seen.mT).clamp_min(0.0).sqrt()
-    return pairs[int((area >= AS_GOOD * area.max()).nonzero()[0])].tolist()
+    return pairs[int((area >= SHOWS_AS_MUCH * area.max()).nonzero()[0])].tolist()
 
 
 def _plane(unit: Tensor, through: list[int], pair: list[int], rest: list[int]) -> tuple[list[int], Tensor]:

@@ -17,11 +17,11 @@ from gd_lightning.losses import Loss
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
 
-__all__ = ["ARRIVED", "HALTED", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
+__all__ = ["FOUND", "HALTED", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
 
 Rows = NDArray[np.intp]
 
-RUNNING, ARRIVED, HALTED, LOST = range(4)
+RUNNING, FOUND, HALTED, LOST = range(4)
 
 MOST_STEPS = 10_000  # it ends by itself; the hardest of NIST's problems takes a thousand
 FIRST_RADIUS = 1.0  # in scaled norms of the start; MINPACK's 100 leaps over the valleys of BoxBOD and MGH10
@@ -75,7 +75,7 @@ class LevenbergMarquardt(Optimizer):
 
     @property
     def status(self) -> Ints:
-        """RUNNING, ARRIVED, HALTED or LOST, of each series, `(S,)`; nothing before the first step."""
+        """RUNNING, FOUND, HALTED or LOST, of each series, `(S,)`; nothing before the first step."""
         status: Ints = self._memory.get("status", np.empty(0, dtype=np.int64))
         return status
 
@@ -400,7 +400,7 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
 
 def confirm(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent) -> None:
     """Look around the minimum; where the loss is lower, it is none, but a saddle or a top: go on from there."""
-    memory["status"][rows] = ARRIVED
+    memory["status"][rows] = FOUND
     some = problem.select(rows)
     memory["open"][rows], memory["held"][rows] = at.undetermined(some), at.held
     place, total, length = around(some, at)

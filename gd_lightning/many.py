@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gd_lightning.batch import STEPS, Normal, cholesky, less, solve_rows
+from gd_lightning.batch import ENOUGH_STEPS, Normal, cholesky, less, solve_rows
 from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, Verdict, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
@@ -297,7 +297,7 @@ class Many:
         curve, free = self.curve, self.curve.demands.free
         problem = SeriesPlanes.of(self.tools, points, start, curve.demands)
         found = solve_rows(
-            problem, start[:, free].mT.contiguous(), steps=min(self.steps, STEPS), parts=self.tools.parts
+            problem, start[:, free].mT.contiguous(), steps=min(self.steps, ENOUGH_STEPS), parts=self.tools.parts
         )
         params = start.clone()
         params[:, free] = found.theta.mT

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gd_lightning.cautions import ARRIVED
+from gd_lightning.convergence import AT_MINIMUM
 from gd_lightning.curve import Curve
 from gd_lightning.files import write_whole
 from gd_lightning.fit_series import FitSeries
@@ -32,7 +32,7 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
     statuses: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     rmse = []
-    arrived = pa.array(ARRIVED)
+    arrived = pa.array(AT_MINIMUM)
     with pq.ParquetFile(output) as file:
         for batch in file.iter_batches(columns=["rmse", "status", "message"], batch_size=2**17):
             status, message = (batch.column(name).dictionary_decode() for name in ("status", "message"))

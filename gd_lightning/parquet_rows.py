@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from gd_lightning.cells import shortened
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["Cursor", "ParquetRows", "in_one_line", "opened"]
+__all__ = ["PARQUET_SUFFIXES", "Cursor", "ParquetRows", "in_one_line", "opened"]
 
-SUFFIXES = (".parquet", ".pq")
+PARQUET_SUFFIXES = (".parquet", ".pq")
 BATCH = 2**18  # numbers of a column decoded at once: 2 MB, which a processor's cache still holds
 BUFFER = 2**20  # bytes of a column read at once, so that of a large row group never the whole is in memory
 
@@ -164,13 +164,13 @@ def _matching(path: str) -> list[str]:
     folder = os.path.isdir(path)
     if not folder and not glob.has_magic(path):
         beside = Path(path).parent
-        names = [p.name for p in beside.iterdir() if p.suffix in SUFFIXES] if beside.is_dir() else []
+        names = [p.name for p in beside.iterdir() if p.suffix in PARQUET_SUFFIXES] if beside.is_dir() else []
         near = f"; {shortened(suggest(Path(path).name, names))}" if names else ""
         raise InputError(f"{path} is no such file, expected a Parquet file, a folder of such or a pattern{near}")
     found = [os.path.join(path, name) for name in os.listdir(path)] if folder else glob.glob(path, recursive=True)
     files = [file for file in found if not os.path.basename(file).startswith((".", "_")) and os.path.isfile(file)]
     if folder:
-        files = [file for file in files if file.endswith(SUFFIXES)]
+        files = [file for file in files if file.endswith(PARQUET_SUFFIXES)]
     if not files and folder:
         pattern = os.path.join(path, "**", "*.parquet")
         raise InputError(f"{path} is a folder without Parquet files; for those in its folders give {pattern}")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gd_lightning.cautions import ARRIVED
+from gd_lightning.convergence import AT_MINIMUM
 from gd_lightning.errors import InputError
 from gd_lightning.module import CurveFit
 from gd_lightning.points import Points
@@ -55,7 +55,7 @@ def uncertainty_of_run(model: CurveFit, ckpt_path: Path, series: Sequence[str]) 
         return None, f"No bands: {path} does not tell the errors of these parameters."
     if not np.array_equal(told.params, model.curve.params.detach().double().cpu().numpy()):
         return None, f"No bands: the parameters of {path} are not those of {ckpt_path}."
-    if not set(np.ravel(result["status"])) <= set(ARRIVED):
+    if not set(np.ravel(result["status"])) <= set(AT_MINIMUM):
         return told, "The fit has not arrived at a minimum, which bands are about: these only tell how steep it is."
     held = [name for i, name in enumerate(told.names) if (told.kinds[..., i] == AT_BOUND).any()]
     if held:

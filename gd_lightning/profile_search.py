@@ -16,7 +16,7 @@ __all__ = ["ProfileCurve", "Search"]
 
 ROUNDS = 60  # batches of refits; most ends are found in four
 CLOSE = 1e-7  # how near to 1 the rise beside the threshold has to come
-NEAR = 1e-6  # standard errors that a refit may end off its minimum: its sum of squares is then off by 1e-12 of one
+TOLERANCE = 1e-6  # standard errors that a refit may end off its minimum: its sum of squares is then off by 1e-12 of one
 NARROW = 1e-9  # beside the distance from the minimum, brackets that hold no other number that matters
 SCANS = 3  # how often the way to the ends is looked at
 HOPELESS = 10  # rounds in which no refit arrived, after which none is expected to
@@ -260,12 +260,12 @@ class Search:
         frozen = np.zeros(theta.shape, dtype=bool)
         frozen[np.arange(len(at)), which] = True
         problem = self.problem.select(series)
-        found = solve(problem, np.where(frozen, at[:, None], theta), frozen, tolerance=NEAR, damping=0.0)
+        found = solve(problem, np.where(frozen, at[:, None], theta), frozen, tolerance=TOLERANCE, damping=0.0)
         end = self.total[series] + self.threshold[series] * self.variance[series]
         again = np.flatnonzero(~found.converged | (found.total > end))
         if len(again):
             start = np.where(frozen, at[:, None], otherwise)[again]
-            second = solve(problem.select(again), start, frozen[again], tolerance=NEAR)
+            second = solve(problem.select(again), start, frozen[again], tolerance=TOLERANCE)
             better = second.converged & (~found.converged[again] | (second.total < found.total[again]))
             for old, new in zip(found, second, strict=True):
                 old[again[better]] = new[better]

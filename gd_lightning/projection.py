@@ -9,10 +9,10 @@ from torch import Tensor
 from gd_lightning.curve import Curve
 from gd_lightning.least_squares import solve_linear
 from gd_lightning.points import Points
+from gd_lightning.starts import SCREENED_BY
 
 __all__ = ["Candidates", "Projection", "as_rows", "design", "orthonormal", "solved"]
 
-SCREENED_BY = 200  # points of a long series by which candidates are judged
 ROWS = 256  # series that are judged at once
 CELLS = 2**18  # numbers in a block of series that have times of their own: it stays in the processor's cache
 BLOCK = 2**22  # numbers in a block of candidates

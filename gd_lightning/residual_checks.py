@@ -10,7 +10,7 @@ from gd_lightning.words import naming
 
 __all__ = [
     "FAILS",
-    "ROUNDING",
+    "NO_NOISE",
     "ResidualChecks",
     "autocorrelation",
     "check_residuals",
@@ -27,7 +27,7 @@ LONG_TAIL = (
     2 / 3
 )  # normality's statistic exceeds its limit with about the chance to this power; measured for n 20 to 300
 LEAST_POINTS = 20  # with fewer, kurtosis has no known distribution, and signs have little to tell
-ROUNDING = 1e-9  # residuals that are smaller beside the data are rounding, which is no noise
+NO_NOISE = 1e-9  # residuals that are smaller beside the data are rounding, which is no noise
 
 
 class ResidualChecks(NamedTuple):
@@ -122,7 +122,7 @@ def check_residuals(residuals: Array, present: Bools, order: Array | None, size:
     count = present.sum(axis=-1)
     with np.errstate(all="ignore"):  # residuals that are not finite are not checked
         norms = np.sqrt(np.where(present, residuals, 0.0) ** 2 @ np.ones(residuals.shape[-1]))
-        noisy = (norms > ROUNDING * size) & np.isfinite(norms)
+        noisy = (norms > NO_NOISE * size) & np.isfinite(norms)
     place = np.where(present, 0.0 if order is None else order, np.inf).argsort(axis=-1, kind="stable")
     for n in np.unique(count):
         rows = np.flatnonzero((count == n) & noisy)

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gd_lightning import export, saved
-from gd_lightning.cautions import ARRIVED, cautions
+from gd_lightning.cautions import cautions
 from gd_lightning.conditioning import Guidance
+from gd_lightning.convergence import AT_MINIMUM
 from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent, in_words
 from gd_lightning.errors import InputError, suggest
@@ -465,7 +466,7 @@ class FitResult:
     @property
     def arrived(self) -> Any:
         """Whether the parameters are those of a minimum; of several series an array `(*batch)`."""
-        arrived = np.isin(np.asarray(self.status, dtype=object), ARRIVED)
+        arrived = np.isin(np.asarray(self.status, dtype=object), AT_MINIMUM)
         return arrived if self.points.batch else bool(arrived)
 
     def plot(self) -> "Figure":

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from gd_lightning.arrays import Array
-from gd_lightning.descent import DIVERGED, STEP_LIMIT, STUCK
+from gd_lightning.convergence import DIVERGED, STEP_LIMIT, STUCK
 from gd_lightning.errors import InputError
 from gd_lightning.fitting import fit, whole_number
 from gd_lightning.formula import Formula

@@ -17,6 +17,7 @@ __all__ = [
     "GUESS",
     "MULTI_START",
     "RANDOM",
+    "SCREENED_BY",
     "STARTS",
     "Problem",
     "check_start",

@@ -15,7 +15,7 @@ from gd_lightning.words import plural
 
 __all__ = ["Summary", "summarize"]
 
-ARRIVED = 1e-6  # a share of the loss that says that the parameters have arrived, too
+NOTHING_LEFT = 1e-6  # a share of the loss that says that the parameters have arrived, too
 AS_GOOD = 1e-3  # a loss that is larger by no more is as good
 
 
@@ -81,7 +81,7 @@ def summarize(
         return Summary((f"{now}; Levenberg-Marquardt finds nothing better near it.",), reached, params.double(), steps)
     if reached <= least * (1 + AS_GOOD):
         share = (reached - least) / reached
-        further = "" if share <= ARRIVED else ", though the parameters may have further to go"
+        further = "" if share <= NOTHING_LEFT else ", though the parameters may have further to go"
         return Summary(
             (f"{now}; the loss is within {_percent(share)} of the least near it{further}.",),
             least,

@@ -24,11 +24,12 @@ from torch import Tensor
 
 from gd_lightning.cells import SECONDS, TEXT, Column, instant, measure, shortened
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.parquet_rows import PARQUET_SUFFIXES
 
 __all__ = ["Columns", "read_columns"]
 
 
-SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".parquet", ".pq"}
+SUFFIXES = {".csv", ".tsv", ".txt", ".gz", *PARQUET_SUFFIXES}
 A_TABLE = "expected a header line and a row for each point"
 LONGEST_LINE = 2**20  # bytes; Arrow's CSV reader takes no longer row
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
@@ -98,7 +99,7 @@ def read_columns(
     names = list(dict.fromkeys(names))
     needed = [name for name in (*names, group) if name is not None and name not in gaps]
     with _in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
-        is_parquet = path.endswith((".parquet", ".pq")) or _start(stream) == b"PAR1"
+        is_parquet = path.endswith(PARQUET_SUFFIXES) or _start(stream) == b"PAR1"
         form = _Parquet if is_parquet else _Text
         with _in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
             source = form(path, stream, needed)

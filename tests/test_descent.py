@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from gd_lightning.convergence import Tolerance
+from gd_lightning.convergence import DIVERGED, STEP_LIMIT, STOPPED, Tolerance
 from gd_lightning.curve import Curve, initialize
-from gd_lightning.descent import DIVERGED, STEP_LIMIT, STOPPED, Descent, NonFiniteError, descend
+from gd_lightning.descent import Descent, NonFiniteError, descend
 from gd_lightning.optim import SGD
 from gd_lightning.points import Points
 

@@ -15,7 +15,7 @@ from test_residuals import T, accumulated, centred, normalised, problem
 
 from gd_lightning import fit
 from gd_lightning.curve import Curve
-from gd_lightning.levenberg_marquardt import ARRIVED, LOST, RUNNING, LevenbergMarquardt, minimum
+from gd_lightning.levenberg_marquardt import FOUND, LOST, RUNNING, LevenbergMarquardt, minimum
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.points import Points, stack
 from gd_lightning.residuals import Residuals
@@ -504,7 +504,7 @@ def test_a_step_never_raises_the_loss_and_the_end_is_the_end():
     for _ in range(30):
         rule.advance(residuals)
         losses.append(np.square(rule.residuals).sum())
-    assert rule.status.tolist() == [ARRIVED]
+    assert rule.status.tolist() == [FOUND]
     assert all(later <= earlier * (1 + 1e-12) for earlier, later in pairwise(losses))
     before = curve.params.detach().clone()
     rule.advance(residuals)
