@@ -33,12 +33,12 @@ Steps = Callable[[Tensor, State, Tensor, Points], tuple[Tensor, State, Tensor, T
 VECTORS_FROM = 4096  # points; below, vector instructions gain less than finding out which there are costs
 
 
-def pure_step(curve: Curve, rule: UpdateRule, loss_function: Loss = mse) -> Step:
+def pure_step(curve: Curve, optimizer: UpdateRule, loss_function: Loss = mse) -> Step:
     """One step of `descend` as a function that changes nothing: theta <- project(update(theta, g)).
 
     Args:
         curve: the function, and what is demanded of its parameters; its own parameters tell shape and precision.
-        rule: the update rule, which gives its equation and its numbers; lr, which may change, is an argument.
+        optimizer: the update rule, which gives its equation and its numbers; lr, which may change, is an argument.
         loss_function: what is descended.
 
     Returns:
@@ -46,7 +46,7 @@ def pure_step(curve: Curve, rule: UpdateRule, loss_function: Loss = mse) -> Step
         broadcasts with params. It gives new params, new state, and, both from before the step, the loss `(*batch)`
         and the sum of the gradient `(*batch)`, which is finite where the gradient is.
     """
-    numbers = rule.constants(rule.param_groups[0])
+    numbers = optimizer.constants(optimizer.param_groups[0])
     project = _projection(curve)
 
     def summed_loss(params: Tensor, points: Points) -> tuple[Tensor, Tensor]:
@@ -58,7 +58,7 @@ def pure_step(curve: Curve, rule: UpdateRule, loss_function: Loss = mse) -> Step
     def step(params: Tensor, state: State, lr: Tensor, points: Points) -> tuple[Tensor, State, Tensor, Tensor]:
         g, loss = gradient(params, points)
         state = dict(state)  # which the rule replaces entry by entry
-        return project(rule.update(params, g, state, lr=lr, **numbers)), state, loss, g.sum(dim=-1)
+        return project(optimizer.update(params, g, state, lr=lr, **numbers)), state, loss, g.sum(dim=-1)
 
     return step
 
@@ -125,18 +125,18 @@ def compile_steps(step: Step, steps: int, options: dict[str, Any] | None = None)
     return compiled
 
 
-def compilable(rule: Optimizer) -> UpdateRule:
+def compilable(optimizer: Optimizer) -> UpdateRule:
     """A rule whose steps can be compiled.
 
     Raises:
         InputError: it is not one of gd_lightning's with a learning rate.
     """
-    if not isinstance(rule, UpdateRule):
+    if not isinstance(optimizer, UpdateRule):
         raise InputError(
-            f"compile: given the optimizer {type(rule).__name__}, expected one of gd_lightning's rules with a "
+            f"compile: given the optimizer {type(optimizer).__name__}, expected one of gd_lightning's rules with a "
             "learning rate, such as SGD or Adam; compile: false takes any"
         )
-    return rule
+    return optimizer
 
 
 class CompiledSteps:
@@ -146,7 +146,7 @@ class CompiledSteps:
 
     Args:
         curve: the curve that descends.
-        rule: the update rule that holds its parameters.
+        optimizer: the update rule that holds its parameters.
         loss_function: what is descended.
         steps: how many steps are taken at a time.
 
@@ -154,9 +154,9 @@ class CompiledSteps:
         InputError: the rule is not one of gd_lightning's.
     """
 
-    def __init__(self, curve: Curve, rule: Optimizer, loss_function: Loss = mse, steps: int = 100) -> None:
+    def __init__(self, curve: Curve, optimizer: Optimizer, loss_function: Loss = mse, steps: int = 100) -> None:
         self.curve = curve
-        self.rule = compilable(rule)
+        self.optimizer = compilable(optimizer)
         self.loss_function = loss_function
         self.steps = steps
         self._compiled: dict[object, Steps] = {}
@@ -176,8 +176,8 @@ class CompiledSteps:
             InputError: the steps cannot be compiled here; the message says what is missing.
         """
         theta = self.curve.params
-        params, state = theta.detach(), dict(self.rule.state[theta])
-        lr = torch.as_tensor(self.rule.param_groups[0]["lr"], dtype=torch.float64, device=params.device)
+        params, state = theta.detach(), dict(self.optimizer.state[theta])
+        lr = torch.as_tensor(self.optimizer.param_groups[0]["lr"], dtype=torch.float64, device=params.device)
         if lr.dim():
             lr = lr.to(params)  # one number never changes the precision of what it multiplies, several do
         with torch.no_grad():
@@ -186,7 +186,7 @@ class CompiledSteps:
             if not finite:
                 return None
             theta.copy_(params)
-        self.rule.state[theta] = state
+        self.optimizer.state[theta] = state
         return before, losses
 
     def _run(
@@ -202,16 +202,16 @@ class CompiledSteps:
         return self._compiled[form](params, state, lr, points)
 
     def _step(self) -> Step:
-        return pure_step(self.curve, self.rule, self.loss_function)
+        return pure_step(self.curve, self.optimizer, self.loss_function)
 
     def _numbers(self) -> dict[str, float]:
-        return self.rule.constants(self.rule.param_groups[0])
+        return self.optimizer.constants(self.optimizer.param_groups[0])
 
     def _has_state(self, params: Tensor, lr: Tensor) -> bool:
         if self._compiled:  # which needs the state, where there is one
             return False
         state: State = {}
-        self.rule.update(params, torch.zeros_like(params), state, lr=lr, **self._numbers())
+        self.optimizer.update(params, torch.zeros_like(params), state, lr=lr, **self._numbers())
         return bool(state)
 
     def _compile(self, params: Tensor, state: State, lr: Tensor, points: Points) -> Steps:

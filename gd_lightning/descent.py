@@ -142,12 +142,12 @@ class Taken(NamedTuple):
     preds: Sequence[Tensor | None]
 
 
-def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function: Loss, steps: int) -> Taken | None:
+def descend_often(curve: Curve, optimizer: UpdateRule, points: Points, loss_function: Loss, steps: int) -> Taken | None:
     """The same as so many calls of `descend`, with less between them.
 
     Args:
         curve: the function with its parameters, which are changed in place.
-        rule: the update rule that holds `curve.params`.
+        optimizer: the update rule that holds `curve.params`.
         points: what it is fitted to.
         loss_function: what is descended.
         steps: how many steps to take.
@@ -157,8 +157,8 @@ def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function:
         and `descend` will find where.
     """
     theta = curve.params
-    arguments = rule.arguments(rule.param_groups[0], theta)
-    params, state = theta.detach().clone(), dict(rule.state[theta])
+    arguments = optimizer.arguments(optimizer.param_groups[0], theta)
+    params, state = theta.detach().clone(), dict(optimizer.state[theta])
     before, losses, predicted, slopes = [], [], [], []
     for _ in range(steps):
         params.requires_grad_()
@@ -170,7 +170,7 @@ def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function:
         losses.append(loss.detach())
         predicted.append(preds.detach())
         with torch.no_grad():
-            params = rule.update(params, gradient, state, **arguments)  # step
+            params = optimizer.update(params, gradient, state, **arguments)  # step
             if curve.demands.constrained:
                 slopes.append(gradient)  # a bound can make a finite parameter of one that is not
                 params = curve.demands.project(params)
@@ -178,7 +178,7 @@ def descend_often(curve: Curve, rule: UpdateRule, points: Points, loss_function:
         if not all(torch.isfinite(torch.stack(seen)).all() for seen in (losses, [params], slopes) if seen):
             return None
         theta.copy_(params)
-    rule.state[theta] = state
+    optimizer.state[theta] = state
     return Taken(before, losses, predicted)
 
 
@@ -277,12 +277,12 @@ class Descent:
             count = next((n for n in range(1, count) if is_round(taken + n)), count)
         return count
 
-    def _take(self, rule: UpdateRule, points: Points, count: int) -> Taken | None:
+    def _take(self, optimizer: UpdateRule, points: Points, count: int) -> Taken | None:
         """Take steps by `descend_often`, or compiled where there are enough of them."""
         if not self.compile or count < STEPS_AT_ONCE:
-            return descend_often(self.curve, rule, points, self.loss_function, count)
-        if self._compiled is None or self._compiled.rule is not rule:
-            self._compiled = CompiledSteps(self.curve, rule, self.loss_function, STEPS_AT_ONCE)
+            return descend_often(self.curve, optimizer, points, self.loss_function, count)
+        if self._compiled is None or self._compiled.optimizer is not optimizer:
+            self._compiled = CompiledSteps(self.curve, optimizer, self.loss_function, STEPS_AT_ONCE)
         found = self._compiled.take(points)
         if found is None:
             return None
@@ -349,12 +349,12 @@ class Descent:
             return loss.item(), loss.item() ** 0.5
         return loss.sum().item(), pooled_rmse(preds, points.targets, points.sigma)
 
-    def _least_squares_step(self, rule: LevenbergMarquardt, points: Points) -> tuple[float, float]:
+    def _least_squares_step(self, optimizer: LevenbergMarquardt, points: Points) -> tuple[float, float]:
         problem = self._residuals(points)
-        rule.advance(problem)
-        self._verdicts = {i: verdict for i, verdict in enumerate(rule.verdicts(problem)) if verdict is not None}
+        optimizer.advance(problem)
+        self._verdicts = {i: verdict for i, verdict in enumerate(optimizer.verdicts(problem)) if verdict is not None}
         self.finished = len(self._verdicts) == problem.count
-        r = rule.residuals
+        r = optimizer.residuals
         totals = problem.sum_of(r) / problem.points_each
         if problem.points.sigma is None and not problem.robust:
             mean = float(totals @ problem.points_each) / float(problem.points_each.sum())

@@ -165,7 +165,7 @@ def read_lr(lr: Any, names: Sequence[str], batch: tuple[int, ...] = ()) -> Any:
 
 
 def choose_lr(
-    lr: Any, rule: Optimizer, curve: Curve, points: Points, start: str, loss_function: Loss = mse
+    lr: Any, optimizer: Optimizer, curve: Curve, points: Points, start: str, loss_function: Loss = mse
 ) -> float | Tensor:
     """The learning rate that was given, or the one that suits the start.
 
@@ -173,7 +173,7 @@ def choose_lr(
         lr: a number, or a tensor that broadcasts to the parameters; `"auto"` for `auto_lr` at the start; none for the
             article's 1e-5 where a function that is linear in its parameters starts at given or random values, as in the
             article, and for rules other than plain gradient descent; else for `"auto"`.
-        rule: the update rule.
+        optimizer: the update rule.
         curve: the curve at its start.
         points: what it is fitted to.
         start: how the start was found.
@@ -182,20 +182,20 @@ def choose_lr(
     if isinstance(lr, Tensor):
         return lr.to(curve.params.detach())
     if lr is None:
-        descends = isinstance(rule, SGD | torch.optim.SGD)
+        descends = isinstance(optimizer, SGD | torch.optim.SGD)
         lr = AUTO if descends and not (start in (GIVEN, RANDOM) and is_linear(curve, points)) else ARTICLE_LR
     if isinstance(lr, str):
-        return auto_lr(curve, points, loss_function, is_linear(curve, points), rule)
+        return auto_lr(curve, points, loss_function, is_linear(curve, points), optimizer)
     return float(lr)
 
 
 def refreshed(
-    lr: Any, told: Guidance | None, rule: Optimizer, curve: Curve, points: Points, loss_function: Loss
+    lr: Any, told: Guidance | None, optimizer: Optimizer, curve: Curve, points: Points, loss_function: Loss
 ) -> Callable[[], float] | None:
     """What finds `lr: auto` anew as the curvature changes; none where another was given, or the curvature stays."""
     if not isinstance(lr, str) or told is None or told.exact:
         return None
-    return lambda: auto_lr(curve, points, loss_function, False, rule)
+    return lambda: auto_lr(curve, points, loss_function, False, optimizer)
 
 
 def check_absolute(absolute_sigma: Any, has_sigma: bool) -> None:
@@ -258,7 +258,9 @@ def prepare(
     return curve, points, tuple(map(str, labels))
 
 
-def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer, lr: Any = None) -> Scheduler | None:
+def make_scheduler(
+    scheduler: Callable[[Optimizer], Any] | None, optimizer: Optimizer, lr: Any = None
+) -> Scheduler | None:
     """What changes the learning rate of a rule from step to step, where it is wanted.
 
     Raises:
@@ -266,12 +268,12 @@ def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer
     """
     if scheduler is None:
         return None
-    if isinstance(rule, LevenbergMarquardt):
+    if isinstance(optimizer, LevenbergMarquardt):
         raise InputError("scheduler: LevenbergMarquardt has no learning rate to change; leave the scheduler out")
     if is_many(lr):
         raise InputError("scheduler: given many learning rates, and torch's schedulers change one; give one of both")
     try:
-        made: Scheduler = scheduler(rule)
+        made: Scheduler = scheduler(optimizer)
     except (AttributeError, TypeError, ValueError) as error:
         raise InputError(f"scheduler: {error}") from None
     if not hasattr(made, "step"):
@@ -279,11 +281,11 @@ def make_scheduler(scheduler: Callable[[Optimizer], Any] | None, rule: Optimizer
     return made
 
 
-def check_compiled(rule: Optimizer, scheduler: Any, steps: int, name: str = "steps") -> None:
+def check_compiled(optimizer: Optimizer, scheduler: Any, steps: int, name: str = "steps") -> None:
     """Refuse to compile the steps of a rule with a learning rate where that can do nothing.
 
     Args:
-        rule: the update rule.
+        optimizer: the update rule.
         scheduler: what changes its learning rate, if anything does.
         steps: how many steps are taken in a row.
         name: what that number is called.
@@ -291,7 +293,7 @@ def check_compiled(rule: Optimizer, scheduler: Any, steps: int, name: str = "ste
     Raises:
         InputError: saying what to leave out.
     """
-    compilable(rule)
+    compilable(optimizer)
     if steps < STEPS_AT_ONCE:
         raise InputError(
             f"compile: given {name} {steps}, expected at least {STEPS_AT_ONCE}: so many steps are compiled into one "
@@ -385,9 +387,9 @@ def fit(
     seed = check_seed(seed)
     check_start(start)
     check_absolute(absolute_sigma, sigma is not None or weights is not None)
-    if optimizer is None:
-        optimizer = LevenbergMarquardt if lr is None and scheduler is None else SGD
-    trial = make_rule(optimizer, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
+    usual = LevenbergMarquardt if lr is None and scheduler is None else SGD
+    rule: Rule = usual if optimizer is None else optimizer
+    trial = make_rule(rule, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
     least_squares = isinstance(trial, LevenbergMarquardt)
     steps = whole_number("steps", (MOST_STEPS if least_squares else ARTICLE_STEPS) if steps is None else steps, least=1)
     if least_squares and lr is not None:
@@ -410,19 +412,19 @@ def fit(
         began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
         start_each(curve, own)
         chosen = ARTICLE_LR if least_squares else choose_lr(lr, trial, curve, points, began, loss_function)
-        rule = make_rule(optimizer, curve.params, chosen)
-        schedule = make_scheduler(scheduler, rule, lr)
+        optimizer = make_rule(rule, curve.params, chosen)
+        schedule = make_scheduler(scheduler, optimizer, lr)
         told = None
         descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)
         descent.compile = compile
         if not least_squares:
-            told = guidance(curve, points, rule, loss_function, linear=is_linear(curve, points))
+            told = guidance(curve, points, optimizer, loss_function, linear=is_linear(curve, points))
             if schedule is None:
-                descent.refresh = refreshed(lr, told, rule, curve, points, loss_function)
+                descent.refresh = refreshed(lr, told, optimizer, curve, points, loss_function)
         taken = 0
-        while taken < steps and (seen := descent.advance(rule, points, steps - taken)):
+        while taken < steps and (seen := descent.advance(optimizer, points, steps - taken)):
             taken += len(seen)
-        descent.end(rule, points)
+        descent.end(optimizer, points)
         return FitResult.of(
             descent,
             points,
@@ -430,8 +432,8 @@ def fit(
             loss=loss,
             start=began,
             labels=labels,
-            optimizer=type(rule).__name__,
-            lr=None if least_squares else rule.param_groups[0]["lr"],
+            optimizer=type(optimizer).__name__,
+            lr=None if least_squares else optimizer.param_groups[0]["lr"],
             guidance=told,
             absolute_sigma=absolute_sigma,
         )

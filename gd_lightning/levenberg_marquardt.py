@@ -442,12 +442,12 @@ def minimum(curve: Curve, points: Points, loss_function: Loss, start: Tensor, st
     """
     with curve.at(start):
         problem = Residuals(curve, points, loss_function)
-        rule = LevenbergMarquardt([curve.params])
+        optimizer = LevenbergMarquardt([curve.params])
         taken, each = 0, np.zeros(problem.count, dtype=np.int64)
-        while taken < steps and (taken == 0 or (rule.status == RUNNING).any()):
-            each += rule.status == RUNNING if taken else 1
-            rule.advance(problem)
+        while taken < steps and (taken == 0 or (optimizer.status == RUNNING).any()):
+            each += optimizer.status == RUNNING if taken else 1
+            optimizer.advance(problem)
             taken += 1
-        params = curve.demands.project(problem.params(rule.theta))
-        loss = torch.from_numpy(problem.sum_of(problem(rule.theta)) / problem.points_each)
-        return Minimum(params, loss.reshape(points.batch), taken, each, rule.verdicts(problem))
+        params = curve.demands.project(problem.params(optimizer.theta))
+        loss = torch.from_numpy(problem.sum_of(problem(optimizer.theta)) / problem.points_each)
+        return Minimum(params, loss.reshape(points.batch), taken, each, optimizer.verdicts(problem))

@@ -130,10 +130,11 @@ class CurveFit(LightningModule):
         self.curve.known_start(init)
         init = None if init is None else {name: float(value) for name, value in init.items()}
         # refuse what is wrong now, not when the run has begun
-        rule = make_rule(optimizer or SGD, self.curve.params, ARTICLE_LR)
-        make_scheduler(scheduler, rule, given_lr)
+        rule: Rule = SGD if optimizer is None else optimizer
+        trial = make_rule(rule, self.curve.params, ARTICLE_LR)
+        make_scheduler(scheduler, trial, given_lr)
         if compile:
-            check_compiled(rule, scheduler, steps_per_epoch, "steps_per_epoch")
+            check_compiled(trial, scheduler, steps_per_epoch, "steps_per_epoch")
         # Checkpoints hold text and numbers only; an optimizer class among the hyperparameters would be pickled.
         self.save_hyperparameters(
             {
@@ -157,7 +158,7 @@ class CurveFit(LightningModule):
         self.loss_function = make_loss(loss)
         self.given_lr = given_lr
         self.lr: float | Tensor = ARTICLE_LR if given_lr is None or isinstance(given_lr, str) else given_lr
-        self.optimizer_class: Rule = SGD if optimizer is None else optimizer
+        self.rule = rule
         self.scheduler = scheduler
         self.absolute_sigma = absolute_sigma
         self.intervals = intervals
@@ -220,8 +221,8 @@ class CurveFit(LightningModule):
             points = data.points.to(self.curve.params.detach())
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
             self.began = set_start(self.curve, points, data.generator, self.start, self.init)
-            rule = self.configure_optimizers()
-            self.lr = choose_lr(self.given_lr, rule, self.curve, points, self.began, self.loss_function)
+            optimizer = self.configure_optimizers()
+            self.lr = choose_lr(self.given_lr, optimizer, self.curve, points, self.began, self.loss_function)
         self.started = True
 
     def _new_descent(self) -> Descent:
@@ -240,7 +241,7 @@ class CurveFit(LightningModule):
         Raises:
             InputError: saying what to leave out.
         """
-        if isinstance(make_rule(self.optimizer_class, self.curve.params, ARTICLE_LR), LevenbergMarquardt):
+        if isinstance(make_rule(self.rule, self.curve.params, ARTICLE_LR), LevenbergMarquardt):
             raise InputError(
                 "optimizer: LevenbergMarquardt needs the residuals of all points at once, and a streamed table has "
                 "them a part at a time; choose SGD, Momentum, Adam or another rule of a gradient"
@@ -260,26 +261,28 @@ class CurveFit(LightningModule):
         self.train_mse.set_dtype(self.curve.params.dtype)
         self.guide()
         if self.scheduler is None:
-            rule, points = self._rule(), self.points()
-            self.descent.refresh = refreshed(self.given_lr, self.guidance, rule, self.curve, points, self.loss_function)
+            optimizer, points = self._optimizer(), self.points()
+            self.descent.refresh = refreshed(
+                self.given_lr, self.guidance, optimizer, self.curve, points, self.loss_function
+            )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Take `steps_per_epoch` steps, or as many as `max_steps` still allows."""
         points: Any = batch if isinstance(batch, Share) else Points(*batch)
         history = self.descent.rmse_history
-        rule = self._rule()
+        optimizer = self._optimizer()
         backward = self.manual_backward if self.trainer.world_size > 1 else Tensor.backward
         log_every_n_steps: int = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         left, self.left = self._steps_allowed(), 0
         while left > 0:
             step = self.global_step
-            if left == 1 and not isinstance(rule, LevenbergMarquardt):
-                # Lightning's wrapper around the rule counts the step and calls hooks, which costs more than the step:
+            if left == 1 and not isinstance(optimizer, LevenbergMarquardt):
+                # Lightning's wrapper of the optimizer counts the step and calls hooks, which costs more than the step:
                 # the last of a batch goes through it, and those before are counted here, as compiled ones all are.
                 taken = self.descent.advance(self._wrapped(), points, 1, backward)
             else:
                 most = left if self.compile_steps else max(left - 1, 1)
-                taken = self.descent.advance(rule, points, most, backward)
+                taken = self.descent.advance(optimizer, points, most, backward)
                 self._count_steps(len(taken))
             if not taken:
                 # no step is left that could meet a least number of steps or epochs
@@ -305,7 +308,7 @@ class CurveFit(LightningModule):
         if self.trainer.should_stop:
             self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
         points = self._all_points()
-        self.descent.end(self._rule(), points)
+        self.descent.end(self._optimizer(), points)
         if not self.descent.diverged:
             params = self.curve.params.detach()
             if isinstance(self.descent, DescentInParts):
@@ -324,9 +327,9 @@ class CurveFit(LightningModule):
         return points, self(points.t)
 
     def configure_optimizers(self) -> Optimizer:
-        rule = make_rule(self.optimizer_class, self.curve.params, self.lr)
-        self.descent.schedule(make_scheduler(self.scheduler, rule))
-        return rule
+        optimizer = make_rule(self.rule, self.curve.params, self.lr)
+        self.descent.schedule(make_scheduler(self.scheduler, optimizer))
+        return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["descent"] = self.descent.state_dict()
@@ -356,11 +359,11 @@ class CurveFit(LightningModule):
 
     def guidance_now(self) -> Guidance | None:
         """The same at the present parameters."""
-        rule = self._rule()
-        if isinstance(rule, LevenbergMarquardt):
+        optimizer = self._optimizer()
+        if isinstance(optimizer, LevenbergMarquardt):
             return None
         points = self.points()
-        return guidance(self.curve, points, rule, self.loss_function, linear=is_linear(self.curve, points))
+        return guidance(self.curve, points, optimizer, self.loss_function, linear=is_linear(self.curve, points))
 
     def points(self) -> Points:
         """What is fitted, as the step sees it; of a streamed table the sample."""
@@ -380,7 +383,7 @@ class CurveFit(LightningModule):
         """What the fit has found: so far, or at its end."""
         if self._result is not None:
             return self._result
-        data, rule = self.own_data(), self._rule()
+        data, optimizer = self.own_data(), self._optimizer()
         found = FitResult.of(
             self.descent,
             self.points(),
@@ -391,8 +394,8 @@ class CurveFit(LightningModule):
             facts={} if data is None else data.facts,
             labels=() if data is None else data.labels,
             series=() if data is None else data.series_names,
-            optimizer=type(rule).__name__,
-            lr=None if isinstance(rule, LevenbergMarquardt) else rule.param_groups[0]["lr"],
+            optimizer=type(optimizer).__name__,
+            lr=None if isinstance(optimizer, LevenbergMarquardt) else optimizer.param_groups[0]["lr"],
             guidance=self.guidance,
             absolute_sigma=self.absolute_sigma,
             interval_kind=self.intervals,
@@ -420,10 +423,10 @@ class CurveFit(LightningModule):
             return self.points()
         return table.whole(self.global_rank, self.trainer.world_size).to(self.curve.params.detach())
 
-    def _rule(self) -> Optimizer:
-        rule = self.optimizers(use_pl_optimizer=False)
-        assert isinstance(rule, Optimizer)  # one, because configure_optimizers returns one
-        return rule
+    def _optimizer(self) -> Optimizer:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        assert isinstance(optimizer, Optimizer)  # one, because configure_optimizers returns one
+        return optimizer
 
     def _wrapped(self) -> LightningOptimizer:
         wrapped = self.optimizers()

@@ -144,7 +144,7 @@ def swept(
         loss=model.loss,
         lr=None if compares_lrs or "model.lr" not in config.heed else model.given_lr,
         steps=_steps(allowed, config.heed),
-        optimizer=model.optimizer_class,
+        optimizer=model.rule,
         seed=data.seed,
     )
 
