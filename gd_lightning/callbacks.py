@@ -148,7 +148,7 @@ class PredictionPlots(Callback):
         result = module.result()
         best = result.summary.best_params
         names = None if isinstance(self.landscape, bool) else self.landscape
-        title = f"after {plural(result.steps, 'step')} of {way(result)}{of_sample(module)}"
+        title = f"after {plural(result.steps, 'step')} of {rule_and_lr(result)}{of_sample(module)}"
         points, loss_function = module.points(), module.loss_function
         start, end = result.path[0][1], result.path[-1][1]
         moved = bool(((start - end).abs() > SEEN * end.abs()).any())
@@ -191,7 +191,7 @@ class PredictionPlots(Callback):
         for step, values in sorted(self.frames.items()):
             after = "before training" if step == 0 else f"after {plural(step, 'step')}"
             frames.append((after, module.curve.params.new_tensor(values)))
-        title = f"{module.curve.equation}, {way(module.result())}{of_sample(module)}"
+        title = f"{module.curve.equation}, {rule_and_lr(module.result())}{of_sample(module)}"
         return strip(module.curve, module.points(), frames, title=title, **self._drawn(module))
 
     def _drawn(self, module: CurveFit) -> dict[str, Any]:
@@ -361,7 +361,7 @@ def of_sample(module: CurveFit) -> str:
     return "" if table is None or len(table.targets) == table.look.n else f", sample of {len(table.targets)} points"
 
 
-def way(result: FitResult) -> str:
+def rule_and_lr(result: FitResult) -> str:
     """The update rule, with its learning rate where it has one."""
     one = result.lr is not None and not is_many(result.lr)
     return f"{result.optimizer}, lr = {float(result.lr):.4g}" if one else result.optimizer

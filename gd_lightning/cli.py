@@ -45,7 +45,7 @@ from gd_lightning.points import Points, check_kept, check_numbers
 from gd_lightning.predictions import in_order_of_the_data, prediction_rows, uncertainty_of_run
 from gd_lightning.quiet import silence
 from gd_lightning.resume import check_data, check_going_on, check_same
-from gd_lightning.run_config import RunConfig, fingerprint, plain
+from gd_lightning.run_config import RunConfig, fingerprint, plain_config
 from gd_lightning.run_folder import RunLogger, claimed, run_folder
 from gd_lightning.runs import LOGS, run_of
 from gd_lightning.settings import settle
@@ -247,7 +247,7 @@ class CommandLine(LightningCLI):
         config.ckpt_path = str(path)
         if self.config.subcommand == "fit":
             check_going_on(self.checkpoint, path, config.trainer.max_epochs)
-        present = plain(self._parser(self.config.subcommand), config)
+        present = plain_config(self._parser(self.config.subcommand), config)
         check_same(self.checkpoint, path, present, goes_on=self.config.subcommand == "fit")
 
     # run

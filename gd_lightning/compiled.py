@@ -20,7 +20,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.optim import UpdateRule
 from gd_lightning.points import Points
 
-__all__ = ["CompiledSteps", "compilable", "compile_steps", "in_one_line", "pure_step", "repeat", "vectors"]
+__all__ = ["CompiledSteps", "compilable", "compile_steps", "compiling", "pure_step", "repeat", "vectors"]
 
 State = dict[str, Tensor]
 Carried = tuple[Tensor, State]
@@ -223,7 +223,7 @@ class CompiledSteps:
         on_cpu = params.device.type == "cpu"
         few = points.targets.numel() < VECTORS_FROM
         try:
-            with in_one_line(self.curve.function_name):
+            with compiling(self.curve.function_name):
                 compiled = compile_steps(self._step(), self.steps, _options(on_cpu, few))
                 compiled(params, state, lr, points)
         finally:
@@ -261,7 +261,7 @@ def _forget_vectors() -> None:
 
 
 @contextmanager
-def in_one_line(function: str) -> Iterator[None]:
+def compiling(function: str) -> Iterator[None]:
     """While something is compiled: what torch says in many lines, in one.
 
     Args:

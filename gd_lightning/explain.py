@@ -52,7 +52,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
         hint = f"; {suggest(Path(file).name, siblings)}" if siblings else ""
         return f"{key}: no such file: {_relative(file)}{hint}"
     if "Problems parsing config" in message:
-        problem = _one_line(message.partition("Problems parsing config:")[2])
+        problem = _single_spaced(message.partition("Problems parsing config:")[2])
         return f"the configuration is not valid YAML: {problem}"
     if "Unexpected config" in message:
         return "the configuration holds no keys and values; expected lines such as model: {lr: 1e-5}"
@@ -67,7 +67,7 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
     given = _found(r"Got value: (.+)", message) or _nested_value(message) or _found(r"Given value: (.+)", message)
     if path and expected and given:
         return f"{path}: given {given.strip()!r}, expected {' or '.join(dict.fromkeys(expected))}"
-    return _one_line(message)
+    return _single_spaced(message)
 
 
 def _found(pattern: str, text: str) -> str | None:
@@ -79,7 +79,7 @@ def _nested_value(message: str) -> str | None:
     return _found(r"Given value: NestedArg\(key='[^']*', val='([^']*)'\)", message)
 
 
-def _one_line(message: str) -> str:
+def _single_spaced(message: str) -> str:
     return re.sub(r"\s+", " ", message).strip()
 
 

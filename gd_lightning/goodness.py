@@ -8,7 +8,7 @@ from torch import Tensor
 from gd_lightning.arrays import Array
 from gd_lightning.points import Points
 
-__all__ = ["Goodness", "goodness", "measures"]
+__all__ = ["Goodness", "goodness", "goodness_of_sums"]
 
 
 class Goodness(NamedTuple):
@@ -61,10 +61,10 @@ def goodness(preds: Tensor, points: Points, p: int, absolute_sigma: bool = False
         mean = _sum(weight * targets) / _sum(weight)
         around_mean = _sum(((targets - mean[..., None]) / sigma) ** 2)
         log_sigma = _sum(np.where(present, np.log(np.where(present, sigma, 1.0)), 0.0))
-    return measures(n, p, chi2, around_mean, log_sigma, absolute_sigma)
+    return goodness_of_sums(n, p, chi2, around_mean, log_sigma, absolute_sigma)
 
 
-def measures(
+def goodness_of_sums(
     n: Array, p: int, chi2: Array, around_mean: Array, log_sigma: Array, absolute_sigma: bool = False
 ) -> Goodness:
     """The same from sums over the points, each of shape `(*batch)`.

@@ -15,7 +15,7 @@ from gd_lightning.points import Points
 from gd_lightning.projection import Candidates, Projection, as_rows, design, solved
 from gd_lightning.residuals import Residuals
 from gd_lightning.starts import REFINED_BY, Problem
-from gd_lightning.symmetries import Symmetries, wrapped
+from gd_lightning.symmetries import Symmetries, principal_angle
 
 __all__ = ["Candidates", "find_candidates", "many_starts"]
 
@@ -57,7 +57,7 @@ def many_starts(curve: Curve, points: Points, candidates: Candidates) -> Tensor:
     starts = solved(curve, points, values, linear)
     for i in candidates.turns:
         turned = values.clone()
-        turned[:, i] = wrapped(turned[:, i] + math.pi)
+        turned[:, i] = principal_angle(turned[:, i] + math.pi)
         other = solved(curve, points, turned, linear)
         positive, more = ((one[:, linear] > 0).sum(dim=-1) for one in (starts, other))
         starts = other.where((more > positive).unsqueeze(-1), starts)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.batch import FEW, Known, Normal, Parts, keep_step, normal_equations, plan_step
-from gd_lightning.compiled import in_one_line, vectors
+from gd_lightning.compiled import compiling, vectors
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss, mae, mse, weights
 from gd_lightning.parameters import Parameters
@@ -211,11 +211,11 @@ def _compiled(function: Code, name: str, options: dict[str, Any] | None = None) 
     code = plain.__code__.replace()
     own = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     bound = types.MethodType(own, function.__self__) if isinstance(function, types.MethodType) else own
-    with in_one_line(name):
+    with compiling(name):
         made = torch.compile(bound, dynamic=True, fullgraph=True, options=vectors() | (options or {}))
 
     def run(*args: Any) -> Any:
-        with in_one_line(name):
+        with compiling(name):
             return made(*args)
 
     return run  # type: ignore[return-value]

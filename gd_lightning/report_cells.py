@@ -54,15 +54,15 @@ def parameter_rows(result: dict[str, Any]) -> list[Row]:
         rows.append(
             Row(
                 name,
-                *cells(*errors_of(result, name)),
-                *ends(value, *errors_of(result, name)[1:], low, high),
+                *cells(*value_and_error(result, name)),
+                *ends(value, *value_and_error(result, name)[1:], low, high),
                 "" if start is None else number(start),
             )
         )
     return rows
 
 
-def errors_of(result: dict[str, Any], name: str, which: int | None = None) -> tuple[Any, Any, str | None]:
+def value_and_error(result: dict[str, Any], name: str, which: int | None = None) -> tuple[Any, Any, str | None]:
     """Value, standard error and kind of a parameter, of one of several series if told which; none where not known."""
     keys = ("standard_errors", "kinds")
     found = [result["parameters"][name], *(result.get(key, {}).get(name) for key in keys), result["status"]]
@@ -142,7 +142,7 @@ def each_series(result: dict[str, Any], most: int) -> list[tuple[str, list[str]]
         ("RMSE", [number(rmse[i], 4) for i in first]),
     ]
     for name in result["parameters"]:
-        found = [cells(*errors_of(result, name, i), 4) for i in first]
+        found = [cells(*value_and_error(result, name, i), 4) for i in first]
         if not all(error == "fixed" for _, error in found):
             table.append((name, beside([value for value, _ in found], [error for _, error in found], " ")))
     return table

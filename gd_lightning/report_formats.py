@@ -68,14 +68,17 @@ def latex(result: dict[str, Any]) -> str:
         r"\midrule",
         *(rf"{' & '.join([escaped(row[0]), *map(math, row[1:])])} \\" for row in rows),
         r"\midrule",
-        *(rf"\multicolumn{{{len(columns)}}}{{l}}{{{math(line)}}} \\" for line in [*measures(result), *ended(result)]),
+        *(
+            rf"\multicolumn{{{len(columns)}}}{{l}}{{{math(line)}}} \\"
+            for line in [*measures(result), *unless_converged(result)]
+        ),
         r"\bottomrule",
         r"\end{tabular}",
     ]
     return printable("\n".join(lines))
 
 
-def ended(result: dict[str, Any]) -> list[str]:
+def unless_converged(result: dict[str, Any]) -> list[str]:
     """The status, where a table of numbers would pass for one of a fit that has arrived."""
     found = set(flat(result["status"])) - {"converged"}
     return [f"status: {', '.join(sorted(found))}"] if found else []
@@ -138,10 +141,10 @@ def escaped(text: str) -> str:
 def math(text: str) -> str:
     r"""Text with its numbers as formulas: `(1.2 ± 0.3)e-05` as `$(1.2 \pm 0.3) \times 10^{-5}$`."""
     parts = NUMBERS.split(text)
-    return "".join(formula(part) if i % 2 else escaped(part) for i, part in enumerate(parts)).replace("R2", "$R^2$")
+    return "".join(in_math(part) if i % 2 else escaped(part) for i, part in enumerate(parts)).replace("R2", "$R^2$")
 
 
-def formula(text: str) -> str:
+def in_math(text: str) -> str:
     """A number, a value with its error, or an interval."""
     text = text.replace("±", r"\pm").replace(" to ", r" \mbox{ to } ")
     return "$" + re.sub(r"e([+-]\d+)", lambda found: rf" \times 10^{{{int(found[1])}}}", text) + "$"

@@ -13,7 +13,7 @@ from gd_lightning.files import write_whole
 from gd_lightning.run_folder import run_folder
 from gd_lightning.streamed import StreamedTable
 
-__all__ = ["RunConfig", "fingerprint", "plain"]
+__all__ = ["RunConfig", "fingerprint", "plain_config"]
 
 SECTIONS = ("seed_everything", "model", "data", "plots", "stopping", "trainer")
 
@@ -26,7 +26,7 @@ class RunConfig(SaveConfigCallback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.kept = {
-            "config": plain(self.parser, self.config),
+            "config": plain_config(self.parser, self.config),
             "data": fingerprint(trainer.datamodule),  # type: ignore[attr-defined]
             "series": list(trainer.datamodule.series_names),  # type: ignore[attr-defined]
         }
@@ -46,7 +46,7 @@ class RunConfig(SaveConfigCallback):
         checkpoint.update(self.kept)
 
 
-def plain(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
+def plain_config(parser: LightningArgumentParser, config: Any) -> dict[str, Any]:
     """A configuration as plain text and numbers, without what only one command takes."""
     everything = yaml.safe_load(parser.dump(config, skip_none=False))
     return {key: everything[key] for key in SECTIONS}

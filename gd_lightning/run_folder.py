@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from gd_lightning.errors import InputError
-from gd_lightning.runs import LOGS, number
+from gd_lightning.runs import LOGS, run_number
 
 __all__ = ["RunLogger", "claim", "claimed", "run_folder", "run_folder_for_writing"]
 
@@ -43,7 +43,7 @@ def claim(logs: Path) -> int:
     """
     try:
         logs.mkdir(parents=True, exist_ok=True)
-        free = max(map(number, logs.iterdir()), default=-1) + 1
+        free = max(map(run_number, logs.iterdir()), default=-1) + 1
         while True:
             try:
                 (logs / f"version_{free}").mkdir()

@@ -6,7 +6,7 @@ The one with the highest number is the newest. Clocks jump, and files are copied
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["CHECKPOINTS", "LOGS", "NEWEST", "PREVIOUS", "checkpoint_in", "newest", "number", "run_of"]
+__all__ = ["CHECKPOINTS", "LOGS", "NEWEST", "PREVIOUS", "checkpoint_in", "newest", "run_number", "run_of"]
 
 LOGS = "lightning_logs"
 VERSION = "version_"
@@ -14,7 +14,7 @@ CHECKPOINTS = "checkpoints"
 NEWEST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
 
-def number(run: Path) -> int:
+def run_number(run: Path) -> int:
     """The number of a run, by the name of its folder; -1 where it has none."""
     digits = run.name.removeprefix(VERSION)
     return int(digits) if run.name.startswith(VERSION) and digits.isascii() and digits.isdecimal() else -1
@@ -30,7 +30,9 @@ def newest(root: Path, counts: Callable[[Path], bool]) -> Path | None:
     Returns:
         Its folder; none where there is no such run.
     """
-    runs = sorted((run for run in (root / LOGS).glob(f"{VERSION}*") if number(run) >= 0), key=number, reverse=True)
+    runs = sorted(
+        (run for run in (root / LOGS).glob(f"{VERSION}*") if run_number(run) >= 0), key=run_number, reverse=True
+    )
     return next((run for run in runs if counts(run)), None)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gd_lightning.descent_in_parts import Condensed, Totals
 from gd_lightning.errors import InputError
-from gd_lightning.goodness import Goodness, measures
+from gd_lightning.goodness import Goodness, goodness_of_sums
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.residual_checks import ResidualChecks
 from gd_lightning.result import FitResult
@@ -81,7 +81,9 @@ class StreamedResult(FitResult):
         n = np.array(float(self.facts["points"]))
         chi2, around = (math.nan, math.nan) if self.totals is None else (self.totals.chi2, self.totals.around_mean)
         free = len(self.curve.demands.free)
-        return measures(n, free, np.array(chi2), np.array(around), np.array(self.log_sigma), self.absolute_sigma)
+        return goodness_of_sums(
+            n, free, np.array(chi2), np.array(around), np.array(self.log_sigma), self.absolute_sigma
+        )
 
     @cached_property
     def residual_checks(self) -> ResidualChecks:

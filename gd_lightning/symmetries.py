@@ -11,7 +11,7 @@ from torch import Tensor
 from gd_lightning.curve import Curve
 from gd_lightning.projection import design, orthonormal
 
-__all__ = ["Symmetries", "wrapped"]
+__all__ = ["Symmetries", "principal_angle"]
 
 SAME = 1e-7  # of a column of length 1, what may be left of it beside the changed ones
 MOST = 6  # parameters among which exchanges are looked for: 75 of them
@@ -87,11 +87,11 @@ class Symmetries(NamedTuple):
                 i, k = pairs[0]
                 values = torch.where(values[:, i : i + 1] > values[:, k : k + 1], _swapped(values, pairs), values)
         for i in self.angles:
-            values[:, i] = wrapped(values[:, i])
+            values[:, i] = principal_angle(values[:, i])
         return values
 
 
-def wrapped(angle: Tensor) -> Tensor:
+def principal_angle(angle: Tensor) -> Tensor:
     """The same angle from -pi to pi."""
     return angle - 2 * math.pi * torch.round(angle / (2 * math.pi))
 

@@ -16,14 +16,14 @@ import torch
 
 from gd_lightning.arrays import Array
 
-__all__ = ["RULES", "Rule", "Tape"]
+__all__ = ["OPERATIONS", "Operation", "Tape"]
 
 Value = Any  # an array, or a number where it is constant
 Played = list[Value]
 Back = Callable[..., Value]
 
 
-class Rule(NamedTuple):
+class Operation(NamedTuple):
     """y = value(*x), and how its slope g = d result / dy becomes that of each x: `back[i](g, y, *x)` = g * dy/dx_i.
 
     None stands for a derivative that is 0 everywhere.
@@ -61,50 +61,50 @@ def _erfc(x: Value) -> Array:
 BELL = 2 / math.sqrt(math.pi)
 
 # Operators by the names that Python's syntax tree gives them, functions by those of formulas.
-RULES: dict[str, Rule] = {
-    "Add": Rule(operator.add, (lambda g, y, a, b: g, lambda g, y, a, b: g)),
-    "Sub": Rule(operator.sub, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
-    "Mult": Rule(operator.mul, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)),
-    "Div": Rule(operator.truediv, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b))),
-    "Pow": Rule(operator.pow, (_by_base, _by_exponent)),
-    "USub": Rule(operator.neg, (lambda g, y, x: -g,)),
-    "exp": Rule(np.exp, (lambda g, y, x: g * y,)),
-    "expm1": Rule(np.expm1, (lambda g, y, x: g * (y + 1),)),
-    "log": Rule(np.log, (lambda g, y, x: g / x,)),
-    "log1p": Rule(np.log1p, (lambda g, y, x: g / (x + 1),)),
-    "log2": Rule(np.log2, (lambda g, y, x: g / (x * math.log(2)),)),
-    "log10": Rule(np.log10, (lambda g, y, x: g / (x * math.log(10)),)),
-    "sqrt": Rule(np.sqrt, (lambda g, y, x: g / (2 * y),)),
-    "abs": Rule(np.abs, (lambda g, y, x: g * np.sign(x),)),
-    "sign": Rule(np.sign, (None,)),
-    "erf": Rule(_erf, (lambda g, y, x: g * (BELL * np.exp(-(x * x))),)),
-    "erfc": Rule(_erfc, (lambda g, y, x: g * (-BELL * np.exp(-(x * x))),)),
-    "sin": Rule(np.sin, (lambda g, y, x: g * np.cos(x),)),
-    "cos": Rule(np.cos, (lambda g, y, x: -g * np.sin(x),)),
-    "tan": Rule(np.tan, (lambda g, y, x: g * (1 + y * y),)),
-    "asin": Rule(np.arcsin, (lambda g, y, x: g / np.sqrt(1 - x * x),)),
-    "acos": Rule(np.arccos, (lambda g, y, x: -g / np.sqrt(1 - x * x),)),
-    "atan": Rule(np.arctan, (lambda g, y, x: g / (x * x + 1),)),
-    "sinh": Rule(np.sinh, (lambda g, y, x: g * np.cosh(x),)),
-    "cosh": Rule(np.cosh, (lambda g, y, x: g * np.sinh(x),)),
-    "tanh": Rule(np.tanh, (lambda g, y, x: g * (1 - y * y),)),
-    "asinh": Rule(np.arcsinh, (lambda g, y, x: g / np.sqrt(x * x + 1),)),
-    "acosh": Rule(np.arccosh, (lambda g, y, x: g / np.sqrt(x * x - 1),)),
-    "atanh": Rule(np.arctanh, (lambda g, y, x: g / (1 - x * x),)),
-    "atan2": Rule(
+OPERATIONS: dict[str, Operation] = {
+    "Add": Operation(operator.add, (lambda g, y, a, b: g, lambda g, y, a, b: g)),
+    "Sub": Operation(operator.sub, (lambda g, y, a, b: g, lambda g, y, a, b: -g)),
+    "Mult": Operation(operator.mul, (lambda g, y, a, b: g * b, lambda g, y, a, b: g * a)),
+    "Div": Operation(operator.truediv, (lambda g, y, a, b: g / b, lambda g, y, a, b: -g * (y / b))),
+    "Pow": Operation(operator.pow, (_by_base, _by_exponent)),
+    "USub": Operation(operator.neg, (lambda g, y, x: -g,)),
+    "exp": Operation(np.exp, (lambda g, y, x: g * y,)),
+    "expm1": Operation(np.expm1, (lambda g, y, x: g * (y + 1),)),
+    "log": Operation(np.log, (lambda g, y, x: g / x,)),
+    "log1p": Operation(np.log1p, (lambda g, y, x: g / (x + 1),)),
+    "log2": Operation(np.log2, (lambda g, y, x: g / (x * math.log(2)),)),
+    "log10": Operation(np.log10, (lambda g, y, x: g / (x * math.log(10)),)),
+    "sqrt": Operation(np.sqrt, (lambda g, y, x: g / (2 * y),)),
+    "abs": Operation(np.abs, (lambda g, y, x: g * np.sign(x),)),
+    "sign": Operation(np.sign, (None,)),
+    "erf": Operation(_erf, (lambda g, y, x: g * (BELL * np.exp(-(x * x))),)),
+    "erfc": Operation(_erfc, (lambda g, y, x: g * (-BELL * np.exp(-(x * x))),)),
+    "sin": Operation(np.sin, (lambda g, y, x: g * np.cos(x),)),
+    "cos": Operation(np.cos, (lambda g, y, x: -g * np.sin(x),)),
+    "tan": Operation(np.tan, (lambda g, y, x: g * (1 + y * y),)),
+    "asin": Operation(np.arcsin, (lambda g, y, x: g / np.sqrt(1 - x * x),)),
+    "acos": Operation(np.arccos, (lambda g, y, x: -g / np.sqrt(1 - x * x),)),
+    "atan": Operation(np.arctan, (lambda g, y, x: g / (x * x + 1),)),
+    "sinh": Operation(np.sinh, (lambda g, y, x: g * np.cosh(x),)),
+    "cosh": Operation(np.cosh, (lambda g, y, x: g * np.sinh(x),)),
+    "tanh": Operation(np.tanh, (lambda g, y, x: g * (1 - y * y),)),
+    "asinh": Operation(np.arcsinh, (lambda g, y, x: g / np.sqrt(x * x + 1),)),
+    "acosh": Operation(np.arccosh, (lambda g, y, x: g / np.sqrt(x * x - 1),)),
+    "atanh": Operation(np.arctanh, (lambda g, y, x: g / (1 - x * x),)),
+    "atan2": Operation(
         np.arctan2, (lambda g, y, a, b: g * (b / (a * a + b * b)), lambda g, y, a, b: g * (-a / (a * a + b * b)))
     ),
-    "minimum": Rule(np.minimum, (lambda g, y, a, b: _lesser(g, a, b), lambda g, y, a, b: _lesser(g, b, a))),
-    "maximum": Rule(np.maximum, (lambda g, y, a, b: _lesser(g, b, a), lambda g, y, a, b: _lesser(g, a, b))),
-    "where": Rule(
+    "minimum": Operation(np.minimum, (lambda g, y, a, b: _lesser(g, a, b), lambda g, y, a, b: _lesser(g, b, a))),
+    "maximum": Operation(np.maximum, (lambda g, y, a, b: _lesser(g, b, a), lambda g, y, a, b: _lesser(g, a, b))),
+    "where": Operation(
         np.where,
         (None, lambda g, y, holds, a, b: np.where(holds, g, 0.0), lambda g, y, holds, a, b: np.where(holds, 0.0, g)),
     ),
-    "Lt": Rule(operator.lt, (None, None)),
-    "LtE": Rule(operator.le, (None, None)),
-    "Gt": Rule(operator.gt, (None, None)),
-    "GtE": Rule(operator.ge, (None, None)),
-    "And": Rule(np.logical_and, (None, None)),
+    "Lt": Operation(operator.lt, (None, None)),
+    "LtE": Operation(operator.le, (None, None)),
+    "Gt": Operation(operator.gt, (None, None)),
+    "GtE": Operation(operator.ge, (None, None)),
+    "And": Operation(np.logical_and, (None, None)),
 }
 
 
@@ -117,18 +117,18 @@ class Tape:
         constants: names of numbers.
 
     Raises:
-        KeyError: the expression calls a function that has no rule.
+        KeyError: the expression calls a function that is none of the operations.
     """
 
     def __init__(self, tree: ast.expr, places: Mapping[str, int], constants: Mapping[str, float]) -> None:
         self._places = places
         self._constants = constants
         self._values: Played = [None] * (max(places.values(), default=-1) + 1)  # of names and numbers, none of steps
-        self._steps: list[tuple[int, Rule, tuple[int, ...]]] = []
+        self._steps: list[tuple[int, Operation, tuple[int, ...]]] = []
         self._record(tree)
         # where a branch is not taken, its derivative may be infinite
         self._chooses = any(
-            rule is RULES[name] for _, rule, _ in self._steps for name in ("where", "minimum", "maximum")
+            operation is OPERATIONS[name] for _, operation, _ in self._steps for name in ("where", "minimum", "maximum")
         )
         self._way_back = cache(self._find_way_back)
 
@@ -162,21 +162,21 @@ class Tape:
 
     def _step(self, name: str, *x: int) -> int:
         """A step; worked out at once where it has only numbers to work on."""
-        rule = RULES[name]
+        operation = OPERATIONS[name]
         numbers = [self._values[i] for i in x]
         if None not in numbers:
             with np.errstate(all="ignore"):  # Python's own numbers would raise
-                return self._number(float(rule.value(*map(np.float64, numbers))))
+                return self._number(float(operation.value(*map(np.float64, numbers))))
         self._values.append(None)
-        self._steps.append((len(self._values) - 1, rule, x))
+        self._steps.append((len(self._values) - 1, operation, x))
         return len(self._values) - 1
 
     def play(self, arguments: Sequence[Array]) -> Played:
         """Every value on the way from the arguments to the result, which is the last; they broadcast."""
         values = self._values.copy()
         values[: len(arguments)] = arguments
-        for at, rule, x in self._steps:
-            values[at] = rule.value(*[values[i] for i in x])
+        for at, operation, x in self._steps:
+            values[at] = operation.value(*[values[i] for i in x])
         return values
 
     def slopes(self, played: Played, wanted: tuple[int, ...]) -> list[Value]:
@@ -203,8 +203,8 @@ class Tape:
         """The steps on which the wanted arguments act, last ones first, and where their slopes go from each."""
         acted = set(wanted)
         found = []
-        for at, rule, x in self._steps:
-            ways = [(i, back) for i, back in zip(x, rule.back, strict=True) if i in acted and back is not None]
+        for at, operation, x in self._steps:
+            ways = [(i, back) for i, back in zip(x, operation.back, strict=True) if i in acted and back is not None]
             if ways:
                 acted.add(at)
                 found.append((at, x, ways))

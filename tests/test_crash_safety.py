@@ -20,7 +20,7 @@ from conftest import ROOT, forked, started
 from gd_lightning import checkpoints
 from gd_lightning.errors import InputError
 from gd_lightning.files import hold, write_whole
-from gd_lightning.runs import checkpoint_in, newest, number
+from gd_lightning.runs import checkpoint_in, newest, run_number
 
 LAST = "lightning_logs/version_0/checkpoints/last.ckpt"
 QUIET = ["--trainer.log_every_n_steps=100000", "--plots.every_n_steps=100000", "--plots.landscape=false"]
@@ -181,7 +181,7 @@ def test_the_newest_run_is_that_of_the_highest_number_whatever_its_time(tmp_path
         (folder / "last.ckpt").touch()
         os.utime(folder / "last.ckpt", (time.time() - age,) * 2)
     (tmp_path / "lightning_logs/version_²").mkdir()
-    assert number(newest(tmp_path, lambda run: True)) == 10
+    assert run_number(newest(tmp_path, lambda run: True)) == 10
     assert checkpoints.find_last(tmp_path).parts[-3] == "version_10"
 
 

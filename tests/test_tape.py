@@ -11,7 +11,7 @@ from test_formula import BY_HAND, OF_TWO, ORACLES
 
 from gd_lightning import functions
 from gd_lightning.formula import FUNCTIONS, OPERATORS, Formula
-from gd_lightning.tape import RULES
+from gd_lightning.tape import OPERATIONS
 
 LENGTH = 7
 
@@ -43,7 +43,7 @@ def agree(formula, values, wanted, rtol=1e-13):
 
 
 def test_every_function_and_sign_has_a_rule():
-    assert set(FUNCTIONS) | {sign.__name__ for sign in OPERATORS} <= set(RULES)
+    assert set(FUNCTIONS) | {sign.__name__ for sign in OPERATORS} <= set(OPERATIONS)
 
 
 @pytest.mark.parametrize("name", ORACLES)
