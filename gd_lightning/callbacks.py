@@ -123,8 +123,8 @@ class PredictionPlots(Callback):
             return
         moment = f"diverged at step {step}; the step before" if diverged else f"step {step}"
         told = None if diverged else module.result().shown_uncertainty
+        self._reel = Reel()  # what else would stay of those before, a resumed run has not drawn
         last = self._prediction(module, params, moment, told)
-        self._reel = Reel()
         log_picture(trainer, "prediction", last, step)
         write_whole(folder / "prediction.png", png(last))
         if self.frames:

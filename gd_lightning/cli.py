@@ -49,6 +49,7 @@ from gd_lightning.run_config import RunConfig, fingerprint, plain_config
 from gd_lightning.run_folder import RunLogger, claimed, run_folder
 from gd_lightning.runs import LOGS, run_of
 from gd_lightning.settings import settle
+from gd_lightning.slurm import check_nothing_to_go_on_with, no_requeue
 from gd_lightning.spreadsheets import csv_text
 from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep_report import sweep_report, write_run
@@ -286,6 +287,7 @@ class CommandLine(LightningCLI):
         if given.enable_progress_bar is not False:
             callbacks.append(StepProgressBar())
         self.trainer_defaults["callbacks"] = callbacks
+        kwargs |= no_requeue(given.plugins)
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except (ValueError, TypeError, MisconfigurationException) as error:  # what Lightning does not know or find
@@ -297,6 +299,8 @@ class CommandLine(LightningCLI):
 
     def before_fit(self) -> None:
         """Look at everything that could be wrong before anything is written."""
+        if self.checkpoint is None:
+            check_nothing_to_go_on_with(self.trainer.default_root_dir)
         self.datamodule.setup("fit")
         origin = getattr(self.datamodule, "time_origin", None)
         if origin is not None:  # found in the data: a prediction counts from the same date

@@ -24,6 +24,7 @@ from gd_lightning.parquet_parts import Parts
 from gd_lightning.parser import Parser
 from gd_lightning.series_files import SeriesFiles
 from gd_lightning.series_table import SeriesTable
+from gd_lightning.slurm import check_nothing_to_go_on_with, no_requeue
 from gd_lightning.terminal import say
 
 __all__ = ["Going", "ManyLine"]
@@ -100,6 +101,9 @@ class ManyLine(LightningCLI):
             "--overwrite", action="store_true", help="Begin anew, and replace what is there at the end."
         )
 
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        return super().instantiate_trainer(**kwargs, **no_requeue(self.config_init.trainer.plugins))
+
     def before_instantiate_classes(self) -> None:
         given = self.config.trainer.precision
         if str(given) not in PRECISIONS:
@@ -112,6 +116,7 @@ class ManyLine(LightningCLI):
     def _fit_many(self) -> None:
         """Look at everything that could be wrong, fit what is not fitted yet, and tell what came out."""
         trainer, model, files = self.trainer, self.model, self.datamodule.files
+        check_nothing_to_go_on_with(trainer.default_root_dir)
         if self.datamodule.series in model.columns:
             raise InputError(f"data.series: {self.datamodule.series!r} is a parameter, too; rename one of them")
         model.prepare_for(files)

@@ -7,8 +7,8 @@ when all parts are there, likewise.
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +61,16 @@ class Parts:
         if not self.output.parent.is_dir():
             raise InputError(f"output: there is no folder {str(self.output.parent)!r} to write {self.output.name} to")
         if self.folder.is_dir():
+            there = os.listdir(self.folder)
+            strange = sorted(name for name in there if name != LOCK and not name.endswith(".writing"))
+            if strange and RUN not in there:
+                raise InputError(
+                    f"output: {self.folder}, where its parts would be, holds {strange[0]!r}; move that elsewhere, or "
+                    "give another output"
+                )
             self._hold()
         if overwrite:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove_files()
         try:
             before = json.loads((self.folder / RUN).read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -108,7 +115,7 @@ class Parts:
 
     def done(self) -> set[int]:
         """The numbers of the parts that are there."""
-        return {int(found[1]) for name in os.listdir(self.folder) if (found := NAMED.fullmatch(name))}
+        return {int(name.removeprefix("part-").removesuffix(".parquet")) for name in self._names()}
 
     def write(self, index: int, table: pa.Table) -> None:
         """Write a part.
@@ -137,8 +144,21 @@ class Parts:
 
     def remove(self) -> None:
         """Remove the parts, of which the output has been made."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._remove_files()
+        (self.folder / LOCK).unlink(missing_ok=True)
         self.release()
+        with suppress(OSError):  # where something else is in it
+            self.folder.rmdir()
+
+    def _remove_files(self) -> None:
+        """What tells whose the parts are goes last: a run that is killed meanwhile can go on."""
+        ours = [*self.folder.glob("*.writing"), *(self.folder / name for name in self._names()), self.folder / RUN]
+        for file in ours:
+            file.unlink(missing_ok=True)
+
+    def _names(self) -> list[str]:
+        """The file names of the parts that are there."""
+        return [name for name in os.listdir(self.folder) if NAMED.fullmatch(name)] if self.folder.is_dir() else []
 
     def _path(self, index: int) -> Path:
         return self.folder / f"part-{index:08d}.parquet"

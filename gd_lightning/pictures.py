@@ -305,7 +305,7 @@ def _name(series: Sequence[str], i: int) -> str:
 def _line(curve: Curve, points: Points, params: Tensor, holdout: Points | None) -> tuple[Tensor, Tensor]:
     """The curve on a fine grid over all points along one predictor."""
     t = torch.cat([points.columns[0], *(holdout.columns if holdout is not None else ())])
-    grid = torch.linspace(t.min().item(), t.max().item(), FINE).to(t)
+    grid = torch.linspace(t.min().item(), t.max().item(), FINE, dtype=torch.float64).to(t)
     return grid, curve.evaluate(grid, params).expand_as(grid)
 
 

@@ -263,8 +263,9 @@ class TestResume:
         assert "last.ckpt after step 5." in done.out
         resumed, straight = result(five, version=1), result(article_run.folder)
         assert resumed == straight
-        strips = [folder / "film_strip.png" for folder in (five / "lightning_logs/version_1", article_run.version_0)]
-        assert strips[0].read_bytes() == strips[1].read_bytes()
+        for name in ("film_strip.png", "prediction.png"):
+            pictures = [folder / name for folder in (five / "lightning_logs/version_1", article_run.version_0)]
+            assert pictures[0].read_bytes() == pictures[1].read_bytes()
         config = yaml.safe_load((five / "lightning_logs/version_1/config.yaml").read_text())
         assert config["ckpt_path"] is None
 

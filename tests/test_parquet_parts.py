@@ -54,6 +54,23 @@ def test_two_runs_do_not_write_to_one_output(tmp_path, overwrite):
     assert pq.read_table(first.output).num_rows == 4
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_with_something_else_in_it_is_not_taken_for_parts(tmp_path, overwrite):
+    (tmp_path / "fits.parquet.parts").mkdir()
+    (tmp_path / "fits.parquet.parts" / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"fits\.parquet\.parts, where its parts would be, holds 'mine\.txt'"):
+        Parts(tmp_path / "fits.parquet", RUN).open(overwrite)
+    assert os.listdir(tmp_path / "fits.parquet.parts") == ["mine.txt"]
+
+
+def test_what_comes_to_lie_beside_the_parts_stays(tmp_path):
+    parts = written(tmp_path, 0)
+    (parts.folder / "mine.txt").write_text("mine")
+    parts.close(1)
+    assert parts.output.exists()
+    assert os.listdir(parts.folder) == ["mine.txt"]
+
+
 def test_an_end_between_the_last_two_steps(tmp_path):
     parts = written(tmp_path, 0)
     pq.write_table(rows(0), parts.output)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from test_plots import entries, overlaps, step_numbers
 
+from gd_lightning import fit
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError
 from gd_lightning.losses import mae, mse
@@ -50,3 +51,17 @@ def test_fixed_parameters_have_no_panel_and_names_are_checked(article):
     assert land.axes[0].get_ylabel() == "loss"
     with pytest.raises(InputError, match="b is fixed or tied"):
         descent_pictures(curve, points, mae, path, best, names=["b"])
+
+
+@pytest.mark.parametrize(("begin", "unit"), [(1.7e9, 10.0), (0.0, 1e50)])
+def test_the_line_goes_through_all_of_t(begin, unit):
+    """Seconds since 1970 have more digits than single precision holds, and large units do not fit into it."""
+    t = begin + unit * np.arange(30)
+    result = fit(
+        "a*(t - t0)/unit + c", t, np.arange(30.0), parameters={"t0": {"fixed": begin}, "unit": {"fixed": unit}}
+    )
+    [line] = [line for line in result.plot().axes[0].lines if len(line.get_xdata()) > 100]
+    x = np.asarray(line.get_xdata())
+    assert (x[0], x[-1]) == (t[0], t[-1])
+    assert np.diff(x) == pytest.approx((t[-1] - t[0]) / (len(x) - 1), rel=1e-3)
+    assert np.asarray(line.get_ydata()) == pytest.approx((x - begin) / unit, abs=1e-6)
