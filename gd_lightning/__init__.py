@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule
     from gd_lightning.result import FitResult
     from gd_lightning.streamed import StreamedTable
-    from gd_lightning.sweep import SweepResult
+    from gd_lightning.sweep_result import SweepResult
 
 __version__ = "0.1.0"
 
@@ -38,7 +38,7 @@ _HOMES = {
     "optim": ("SGD", "Adam", "Momentum", "Nesterov", "RMSprop", "UpdateRule"),
     "result": ("FitResult",),
     "streamed": ("StreamedTable",),
-    "sweep": ("SweepResult",),
+    "sweep_result": ("SweepResult",),
 }
 
 __all__ = [

@@ -15,6 +15,8 @@ from gd_lightning.arrays import Array, Bools, Ints
 from gd_lightning.residuals import SMALL, Residuals
 
 __all__ = [
+    "ENOUGH_STEPS",
+    "FEW",
     "Arrived",
     "Known",
     "Normal",

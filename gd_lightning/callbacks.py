@@ -36,7 +36,15 @@ from gd_lightning.terminal import say
 from gd_lightning.uncertainty import Uncertainty
 from gd_lightning.words import plural
 
-__all__ = ["LearningRateGuide", "NothingLeft", "PredictionPlots", "RunReport", "StepProgressBar", "Stopping"]
+__all__ = [
+    "LearningRateGuide",
+    "NothingLeft",
+    "PredictionPlots",
+    "RunReport",
+    "StepProgressBar",
+    "Stopping",
+    "steps_allowed",
+]
 
 
 SEEN = 1e-6  # beside a parameter, the least way that a picture can show

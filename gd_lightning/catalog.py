@@ -8,7 +8,7 @@ from gd_lightning.exit_codes import WRONG_INPUT
 from gd_lightning.listing import Family, families
 from gd_lightning.terminal import complain, say
 
-__all__ = ["description", "listing", "one", "run"]
+__all__ = ["description", "run"]
 
 USAGE = """\
 usage: gd-lightning functions [NAME]

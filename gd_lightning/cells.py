@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gd_lightning.errors import InputError
 
-__all__ = ["SECONDS", "TEXT", "Column", "instant", "measure", "shortened"]
+__all__ = ["NUMBER", "SECONDS", "TEXT", "Column", "instant", "measure", "shortened"]
 
 SECONDS = {"seconds": 1, "minutes": 60, "hours": 3600, "days": 86400, "years": 365.25 * 86400}
 TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}  # of Arrow's units of time in a second

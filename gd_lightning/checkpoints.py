@@ -20,14 +20,11 @@ from gd_lightning.errors import InputError
 from gd_lightning.runs import CHECKPOINTS, LOGS, NEWEST, PREVIOUS, checkpoint_in, newest
 
 __all__ = [
-    "LAST",
-    "DamagedError",
     "differences",
     "epochs_done",
     "find_last",
     "load",
     "load_whole",
-    "of",
     "remarks",
     "resolve",
     "sealed",

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from gd_lightning.arrays import Array
-from gd_lightning.comparison_fits import Attempt, constant, finished, mean_of, named_functions, split_functions
+from gd_lightning.comparison_fits import Attempt, constant, finished, mean_of, named_functions
 from gd_lightning.comparison_ranking import order, ranking, rounding, same_curves, with_differences
-from gd_lightning.comparison_row import NOT_FITTED, Row
+from gd_lightning.comparison_row import Row
 from gd_lightning.comparison_table import CRITERIA, NEAR, SCORES, comparison_text
 from gd_lightning.cross_validation import as_good, draw_parts, holdout_errors, score
 from gd_lightning.errors import InputError, suggest
@@ -29,7 +29,7 @@ from gd_lightning.versions import versions
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BY", "NOT_FITTED", "Comparison", "Row", "compare", "split_functions"]
+__all__ = ["BY", "DRAWN", "FOLDS", "Comparison", "compare"]
 
 SCHEMA = 1  # of `to_dict`
 BY = (*CRITERIA, *SCORES)

@@ -10,14 +10,15 @@ from rich.text import Text
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
-from gd_lightning.comparison import Comparison, Row
+from gd_lightning.comparison import Comparison
+from gd_lightning.comparison_row import Row
 from gd_lightning.comparison_table import CRITERIA, comparison_markdown, lines_of, rows_of
 from gd_lightning.files import write_whole
 from gd_lightning.rendering import pixels, png
 from gd_lightning.report_formats import code
 from gd_lightning.terminal import printable
 
-__all__ = ["card", "comparison_report", "write_run"]
+__all__ = ["comparison_report", "write_run"]
 
 LETTERS = 60  # of a formula in the name of its folder
 

@@ -8,7 +8,7 @@ from gd_lightning.arrays import Array
 from gd_lightning.goodness import Goodness
 from gd_lightning.result import FitResult
 
-__all__ = ["NOT_FITTED", "Row"]
+__all__ = ["Row"]
 
 NOT_FITTED = "not fitted"
 

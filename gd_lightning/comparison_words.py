@@ -15,7 +15,8 @@ from gd_lightning.residual_checks import FAILS
 from gd_lightning.words import listed
 
 if TYPE_CHECKING:
-    from gd_lightning.comparison import Comparison, Row
+    from gd_lightning.comparison import Comparison
+    from gd_lightning.comparison_row import Row
 
 __all__ = ["sentences"]
 

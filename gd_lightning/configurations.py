@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from jsonargparse import Namespace, get_loader, set_loader, set_parsing_settings
 
-import gd_lightning
+from gd_lightning import __all__ as public
 from gd_lightning import imports, yaml_text
 from gd_lightning.errors import InputError
 
@@ -47,7 +47,7 @@ def _set(allowed: tuple[str, ...]) -> None:
         config_read_mode_fsspec_enabled=False,
         instantiate_subclass_spec_in_any=False,
         import_path_denylist=["*"],
-        import_path_allowlist=[*MODULES, *(f"gd_lightning.{name}" for name in gd_lightning.__all__), *allowed],
+        import_path_allowlist=[*MODULES, *(f"gd_lightning.{name}" for name in public), *allowed],
     )
     _bound_the_loader()
 
@@ -73,7 +73,7 @@ def class_at(path: Any) -> type:
         InputError: it may not be named, or is not there.
     """
     module, _, name = str(path).rpartition(".")
-    if not (module == "gd_lightning" and name in gd_lightning.__all__) and not _may_be_named(str(path)):
+    if not (module == "gd_lightning" and name in public) and not _may_be_named(str(path)):
         raise refusal(str(path))
     try:
         found = getattr(import_module(module), name)

@@ -20,16 +20,18 @@ __all__ = [
     "DIVERGED",
     "ENDED_AT_BOUND",
     "EPS",
+    "LEAST_MESSAGE",
     "OPEN",
     "RANK",
-    "SINGULAR",
     "STEP_LIMIT",
     "STOPPED",
     "STUCK",
+    "TINY",
     "Tangent",
     "Tolerance",
     "Verdict",
     "around",
+    "column_norms",
     "judge",
     "left_open",
     "norm",
@@ -45,6 +47,8 @@ STOPPED = "stopped"
 STUCK = "stuck"
 DIVERGED = "diverged"
 AT_MINIMUM = (CONVERGED, ENDED_AT_BOUND, SINGULAR)  # whichever of these it is, the parameters have arrived
+
+LEAST_MESSAGE = "the loss is least there, to rounding"  # said of what has converged by a solver
 
 
 EPS = float(np.finfo(np.float64).eps)

@@ -14,7 +14,7 @@ from gd_lightning.formula import Formula
 from gd_lightning.points import Points, stack
 from gd_lightning.tables import Columns, read_columns
 
-__all__ = ["NoisySeries", "Series", "Table"]
+__all__ = ["ARTICLE_SEED", "SEED_BITS", "NoisySeries", "Series", "Table", "as_it_is", "columns_of"]
 
 ARTICLE_SEED = 2021
 SEED_BITS = 32  # of a seed that every generator takes, NumPy's among them

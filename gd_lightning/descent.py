@@ -23,8 +23,13 @@ from gd_lightning.residuals import Residuals
 from gd_lightning.words import counted
 
 __all__ = [
+    "MOST_SERIES",
+    "ROUNDING",
+    "STEPS_AT_ONCE",
     "Descent",
     "NonFiniteError",
+    "Scheduler",
+    "Stepper",
     "descend",
     "in_words",
 ]

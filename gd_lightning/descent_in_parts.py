@@ -27,7 +27,6 @@ __all__ = [
     "Share",
     "Totals",
     "check_apart",
-    "descend_in_parts",
     "totals",
 ]
 

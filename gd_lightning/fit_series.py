@@ -16,10 +16,11 @@ from gd_lightning.errors import InputError
 from gd_lightning.fitting import check_absolute, check_function
 from gd_lightning.losses import make_loss
 from gd_lightning.many import Fits, Many
-from gd_lightning.many_starts import Candidates, find_candidates, many_starts
+from gd_lightning.many_starts import find_candidates, many_starts
 from gd_lightning.parquet_parts import Parts
 from gd_lightning.planes import compiler_works
 from gd_lightning.points import Points, masked
+from gd_lightning.projection import Candidates
 from gd_lightning.series_files import Chunk, SeriesFiles
 from gd_lightning.starts import check_start, set_start
 

@@ -30,6 +30,7 @@ from gd_lightning.words import plural
 __all__ = [
     "check_absolute",
     "check_compiled",
+    "check_function",
     "check_points",
     "check_seed",
     "choose_lr",

@@ -24,7 +24,7 @@ from gd_lightning.errors import InputError
 from gd_lightning.tape import Tape
 from gd_lightning.words import plural
 
-__all__ = ["Formula"]
+__all__ = ["CONSTANTS", "FUNCTIONS", "Formula"]
 
 LONGEST = 2000
 DEEPEST = 100

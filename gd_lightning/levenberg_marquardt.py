@@ -11,13 +11,25 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from gd_lightning.arrays import Array, Bools, Ints
-from gd_lightning.convergence import DIVERGED, EPS, RANK, STUCK, Tangent, Verdict, around, norm, tangent, verdict
+from gd_lightning.convergence import (
+    DIVERGED,
+    EPS,
+    LEAST_MESSAGE,
+    RANK,
+    STUCK,
+    Tangent,
+    Verdict,
+    around,
+    norm,
+    tangent,
+    verdict,
+)
 from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
 
-__all__ = ["FOUND", "HALTED", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
+__all__ = ["FOUND", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
 
 Rows = NDArray[np.intp]
 
@@ -107,8 +119,8 @@ class LevenbergMarquardt(Optimizer):
                     )
                 )
             else:
-                message = "the loss is least there, to rounding"
-                found.append(verdict(problem, memory["theta"][i], memory["open"][i], memory["held"][i], message))
+                held = memory["held"][i]
+                found.append(verdict(problem, memory["theta"][i], memory["open"][i], held, LEAST_MESSAGE))
         return found
 
     def step(self, closure: Callable[[], float] | None = None) -> NoReturn:

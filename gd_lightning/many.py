@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gd_lightning.batch import ENOUGH_STEPS, Normal, cholesky, less, solve_rows
-from gd_lightning.convergence import CONVERGED, DIVERGED, STEP_LIMIT, Verdict, verdict
+from gd_lightning.convergence import CONVERGED, DIVERGED, LEAST_MESSAGE, STEP_LIMIT, Verdict, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
 from gd_lightning.levenberg_marquardt import MOST_STEPS, minimum
@@ -23,10 +23,9 @@ from gd_lightning.resolve import is_pointwise
 from gd_lightning.starts import is_linear
 from gd_lightning.uncertainty import uncertainty
 
-__all__ = ["LEAST_MESSAGE", "UNUSABLE", "Fits", "Many"]
+__all__ = ["Fits", "Many"]
 
 UNUSABLE = "unusable"
-LEAST_MESSAGE = "the loss is least there, to rounding"
 AT_ONCE = 3_000_000  # points that go side by side: many for what a call costs, and few enough for memory to be kept
 SHARE, SHARES = 2**21, 8  # points that one thread takes, and how many such at a time
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them

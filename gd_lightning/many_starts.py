@@ -17,7 +17,7 @@ from gd_lightning.residuals import Residuals
 from gd_lightning.starts import REFINED_BY, Problem
 from gd_lightning.symmetries import Symmetries, principal_angle
 
-__all__ = ["Candidates", "find_candidates", "many_starts"]
+__all__ = ["find_candidates", "many_starts"]
 
 FIRST, SAMPLE = 32, 1024  # series that are searched with random draws, and then with what these found
 SAMPLE_OWN = 256  # of series that have times of their own, with which a candidate takes far longer

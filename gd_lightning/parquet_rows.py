@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from gd_lightning.cells import shortened
 from gd_lightning.errors import InputError, suggest
 
-__all__ = ["PARQUET_SUFFIXES", "Cursor", "ParquetRows", "in_one_line", "opened"]
+__all__ = ["BATCH", "PARQUET_SUFFIXES", "Cursor", "ParquetRows", "in_one_line", "opened"]
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
 BATCH = 2**18  # numbers of a column decoded at once: 2 MB, which a processor's cache still holds

@@ -14,9 +14,6 @@ from gd_lightning.errors import InputError
 from gd_lightning.landscape import landscape
 from gd_lightning.losses import Loss, mse, rmse_each, root
 from gd_lightning.plots import (
-    Belts,
-    Frame,
-    Panel,
     comparison_figure,
     film_strip,
     landscape_figure,
@@ -29,7 +26,7 @@ from gd_lightning.plots import (
     worst_median_best,
 )
 from gd_lightning.points import Points
-from gd_lightning.prediction_drawing import Line
+from gd_lightning.prediction_drawing import Belts, Frame, Line, Panel
 from gd_lightning.profile import Profile
 from gd_lightning.terminal import printable
 from gd_lightning.uncertainty import LEVEL, Uncertainty

@@ -20,7 +20,7 @@ from gd_lightning.parameters import Parameters
 from gd_lightning.points import Points, lent
 from gd_lightning.residuals import MOST_WEIGHT
 
-__all__ = ["Planes", "SeriesPlanes", "Tools", "compiler_works"]
+__all__ = ["BLOCK", "Planes", "SeriesPlanes", "Tools", "compiler_works"]
 
 BLOCK = 2**17  # points that are computed at once without a compiler: enough for each thread, few enough for a cache
 # Up to so many operations or reads are computed anew rather than written and read as a plane more. Without limits a

@@ -48,9 +48,6 @@ from gd_lightning.sweep_drawing import (
 )
 
 __all__ = [
-    "Belts",
-    "Frame",
-    "Panel",
     "comparison_figure",
     "film_strip",
     "landscape_figure",

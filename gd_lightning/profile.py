@@ -19,7 +19,7 @@ from gd_lightning.uncertainty import LEVEL, check_level, uncertainty
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Profile", "ProfileCurve", "profile"]
+__all__ = ["Profile", "profile"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

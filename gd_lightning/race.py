@@ -17,7 +17,7 @@ from gd_lightning.losses import Loss, mse
 from gd_lightning.optim import Rule, UpdateRule, make_rule
 from gd_lightning.points import Points
 
-__all__ = ["Course", "SideBySide", "race"]
+__all__ = ["Course", "race"]
 
 
 class SideBySide(Optimizer):

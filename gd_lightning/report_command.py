@@ -14,7 +14,7 @@ from gd_lightning.report_cells import is_batch
 from gd_lightning.runs import LOGS, newest
 from gd_lightning.terminal import printable_json, say
 
-__all__ = ["find", "read", "run"]
+__all__ = ["run"]
 
 FILE, COMPARISON = "result.json", "comparison.json"
 FORMATS = ("text", "json", "md", "latex")

@@ -12,11 +12,8 @@ __all__ = [
     "FAILS",
     "NO_NOISE",
     "ResidualChecks",
-    "autocorrelation",
     "check_residuals",
     "more_than_chance",
-    "normality",
-    "runs",
 ]
 
 

@@ -14,7 +14,7 @@ from gd_lightning.losses import Loss, mse, residual, weights
 from gd_lightning.points import Points
 from gd_lightning.tape import Tape
 
-__all__ = ["Residuals"]
+__all__ = ["MOST_WEIGHT", "SMALL", "Residuals"]
 
 
 MOST_WEIGHT = 1e12

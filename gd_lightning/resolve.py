@@ -23,6 +23,7 @@ __all__ = [
     "function_name",
     "is_family",
     "is_import_path",
+    "is_pointwise",
     "parameter_names",
     "predictor_arguments",
     "resolve",

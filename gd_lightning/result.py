@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gd_lightning.many import Fits
     from gd_lightning.profile import Profile
 
-__all__ = ["FitResult", "versions"]
+__all__ = ["FitResult", "by_name", "plain"]
 
 
 @dataclass(frozen=True, repr=False, eq=False)

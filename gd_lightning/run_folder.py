@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from gd_lightning.errors import InputError
 from gd_lightning.runs import LOGS, run_number
 
-__all__ = ["RunLogger", "claim", "claimed", "run_folder", "run_folder_for_writing"]
+__all__ = ["RunLogger", "claimed", "run_folder", "run_folder_for_writing"]
 
 
 class RunLogger(TensorBoardLogger):

@@ -8,7 +8,8 @@ is nothing yet.
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from gd_lightning.errors import InputError
 

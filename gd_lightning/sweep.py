@@ -14,14 +14,14 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss
 from gd_lightning.optim import ARTICLE_LR, SGD, Rule, make_rule, rule_name
 from gd_lightning.points import Points
-from gd_lightning.race import SideBySide, race
+from gd_lightning.race import race
 from gd_lightning.resolve import Function
 from gd_lightning.result import by_name, plain
 from gd_lightning.starts import check_start, is_linear, set_start
 from gd_lightning.sweep_members import drawn_starts, named_starts, of_lrs, of_rules, starts_by_name
-from gd_lightning.sweep_result import Reachable, SweepResult
+from gd_lightning.sweep_result import SweepResult
 
-__all__ = ["STEPS", "Reachable", "SideBySide", "SweepResult", "race", "side_by_side", "sweep"]
+__all__ = ["STEPS", "side_by_side", "sweep"]
 
 STEPS = 1000  # fewer do not tell learning rates apart
 

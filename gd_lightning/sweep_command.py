@@ -18,7 +18,8 @@ from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.module import CurveFit
 from gd_lightning.optim import Rule
 from gd_lightning.points import Points
-from gd_lightning.sweep import STEPS, SweepResult, side_by_side
+from gd_lightning.sweep import STEPS, side_by_side
+from gd_lightning.sweep_result import SweepResult
 from gd_lightning.words import describe_batch
 
 __all__ = ["add_options", "read_lrs", "read_rules", "swept"]

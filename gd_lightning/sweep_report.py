@@ -17,7 +17,7 @@ from gd_lightning.digits import number
 from gd_lightning.files import write_whole
 from gd_lightning.rendering import pixels, png
 from gd_lightning.spreadsheets import csv_text
-from gd_lightning.sweep import SweepResult
+from gd_lightning.sweep_result import SweepResult
 from gd_lightning.terminal import printable
 from gd_lightning.words import plural
 

@@ -21,11 +21,8 @@ from gd_lightning.scalars import is_number
 
 __all__ = [
     "AT_BOUND",
-    "FIXED",
-    "FREE",
     "KINDS_OF_INTERVALS",
     "LEVEL",
-    "TIED",
     "UNDETERMINED",
     "Bands",
     "Uncertainty",

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -165,3 +166,110 @@ def test_a_run_is_reported_without_importing_torch(form, article_run):
     *text, imported = done.stdout.splitlines()
     assert len(text) > 10
     assert imported == "[]"
+
+
+TREES = {path.stem: ast.parse(path.read_text()) for path in sorted(PACKAGE.glob("*.py"))}
+FOLDERS = ["gd_lightning", "tests", "docs", "benchmarks", "examples", "configs"]
+READERS = [
+    *PACKAGE.parent.glob("*.md"),
+    *(
+        path
+        for folder in FOLDERS
+        for end in ("py", "md", "yaml")
+        for path in PACKAGE.parent.glob(f"{folder}/**/*.{end}")
+    ),
+]
+
+
+def defined(module):
+    """What a module defines at its top level."""
+    names = set()
+    for node in TREES[module].body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
+    return names
+
+
+def public(module):
+    """What stands in a module's `__all__`."""
+    for node in TREES[module].body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]:
+            return ast.literal_eval(node.value)
+    return []
+
+
+def taken(tree):
+    """Each name that a file takes from a module of this package: imported from it, or as an attribute of it."""
+    modules = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "gd_lightning":
+            modules |= {alias.asname or alias.name: alias.name for alias in node.names if alias.name in TREES}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("gd_lightning."):
+            yield from ((node.module.removeprefix("gd_lightning."), alias.name) for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            yield modules[node.value.id], node.attr
+
+
+def told(tree):
+    """The names in annotations: what a module's functions take and return, and its records hold."""
+    for node in ast.walk(tree):
+        for field in ("annotation", "returns"):
+            if getattr(node, field, None) is not None:
+                yield from re.findall(r"\w+", ast.unparse(getattr(node, field)))
+
+
+@pytest.fixture(scope="module")
+def used():
+    """Pairs of a module and a name that some other file takes from it, be it in a text."""
+    pairs = set()
+    for path in READERS:
+        text = path.read_text()
+        found = set(re.findall(r"gd_lightning\.(\w+)\.(\w+)", text))
+        for module, names in re.findall(r"from gd_lightning\.(\w+) import ([\w, ]+)", text):
+            found |= {(module, name) for name in re.findall(r"\w+", names)}
+        if path.suffix == ".py":
+            found |= set(taken(ast.parse(text)))
+        pairs |= {pair for pair in found if path != PACKAGE / f"{pair[0]}.py"}
+    return pairs
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_modules_are_imported_in_one_way(module):
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            assert not [alias.name for alias in node.names if alias.name.partition(".")[0] == "gd_lightning"]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_what_is_imported_is_public_where_it_comes_from(module):
+    tree = TREES[module]
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    from_modules = [(node.module, alias.name) for node in imports for alias in node.names]
+    for source, name in from_modules:
+        if source == "gd_lightning":
+            assert name in TREES or name in {"__all__", "__version__"}
+        elif (source or "").startswith("gd_lightning."):
+            assert name in public(source.removeprefix("gd_lightning."))
+
+
+@pytest.mark.parametrize("module", sorted(TREES.keys() - {"__init__", "__main__"}))
+def test_what_is_public_is_defined_there_and_used_elsewhere(module, used):
+    assert set(public(module)) <= defined(module)
+    if (module, "__all__") not in used:  # of functions and rules any one may be named in a text
+        assert [name for name in public(module) if (module, name) not in used and name not in told(TREES[module])] == []
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_what_is_not_public_is_used(module, used):
+    own = {node.id for node in ast.walk(TREES[module]) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    assert {
+        name
+        for name in defined(module) - set(public(module)) - own
+        if not name.startswith("__") and (module, name) not in used
+    } == set()

@@ -11,8 +11,6 @@ from matplotlib.text import Text
 
 from gd_lightning.landscape import Landscape
 from gd_lightning.plots import (
-    Frame,
-    Panel,
     film_strip,
     landscape_figure,
     observed_figure,
@@ -22,6 +20,7 @@ from gd_lightning.plots import (
     series_grid,
     worst_median_best,
 )
+from gd_lightning.prediction_drawing import Frame, Panel
 
 
 def scatters(axes):
