@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gd_lightning.points import some_of
+
 __all__ = ["LARGEST", "SMALLEST", "Axis", "best", "both_signs", "even", "ratios", "thin"]
 
 Columns = Callable[..., Sequence[Tensor]]
@@ -158,8 +160,8 @@ def _refine(residuals: Callable[[Tensor], Tensor], points: Tensor, step: Tensor)
 
 
 def thin(t: Tensor, y: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """At most so many points of a series: drawn at random, since every n-th would alias an oscillation."""
+    """At most so many points of a series."""
     if len(t) <= most:
         return t, y
-    kept = torch.randperm(len(t), generator=torch.Generator().manual_seed(0))[:most]
+    kept = some_of(len(t), most)
     return t[kept], y[kept]

@@ -9,7 +9,7 @@ from torch import Tensor
 from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.losses import Loss, mse
-from gd_lightning.points import Points
+from gd_lightning.points import Points, some_of
 
 __all__ = ["Landscape", "check_axes", "landscape"]
 
@@ -225,9 +225,7 @@ def _thinned(points: Points, evaluations: int) -> Points:
     """The points, or as many of them, at random, as can be evaluated so often."""
     most = max(EVALUATIONS // evaluations, 1)
     count = len(points.targets)
-    if count <= most:
-        return points
-    return points.where(torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most])
+    return points if count <= most else points.where(some_of(count, most))
 
 
 def _losses(curve: Curve, points: Points, loss_function: Loss, params: Tensor) -> Tensor:

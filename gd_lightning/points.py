@@ -23,6 +23,7 @@ __all__ = [
     "lent",
     "masked",
     "sizes",
+    "some_of",
     "stack",
     "weighed",
 ]
@@ -122,6 +123,14 @@ class Points(NamedTuple):
     def each(self) -> list["Points"]:
         """The series one by one, each with its own points only."""
         return [self.one(i) for i in range(math.prod(self.batch))]
+
+
+def some_of(count: int, most: int) -> Tensor:
+    """Which points stand for all of so many: at most `most` of them, always the same, in the order of the draw.
+
+    At random, since every n-th point would make a quick oscillation look slow.
+    """
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most]
 
 
 def stack(series: Sequence[Points]) -> Points:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gd_lightning.curve import Curve
 from gd_lightning.least_squares import solve_linear
-from gd_lightning.points import Points
+from gd_lightning.points import Points, some_of
 from gd_lightning.starts import SCREENED_BY
 
 __all__ = ["Candidates", "Projection", "as_rows", "design", "orthonormal", "solved"]
@@ -128,9 +128,8 @@ class Projection:
     def _prepare(self) -> None:
         """What shared times need to have computed once."""
         length = self.points.targets.shape[-1]
-        # at random, since every n-th point would make a quick oscillation look slow
-        order = torch.randperm(length, generator=torch.Generator().manual_seed(0)).to(self.values.device)
-        self.kept = order[: SCREENED_BY if self.points.sigma is None else length].sort().values
+        most = SCREENED_BY if self.points.sigma is None else length
+        self.kept = some_of(length, most).sort().values.to(self.values.device)
         parts = [
             [part[..., self.kept] for part in design(self.curve, self.points.columns, values, self.linear)]
             for values in torch.split(self.values, max(BLOCK // length, 1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.least_squares import jacobian, levenberg_marquardt, solve_linear
-from gd_lightning.points import Points, check_sizes
+from gd_lightning.points import Points, check_sizes, some_of
 
 __all__ = [
     "GIVEN",
@@ -141,9 +141,8 @@ class Problem(NamedTuple):
     @classmethod
     def of(cls, curve: Curve, points: Points, known: Mapping[str, float], wanted: list[int], most: int) -> "Problem":
         count = len(points.targets)
-        if count > most:  # at random, since every n-th point would make a quick oscillation look slow
-            kept = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:most].sort().values
-            points = points.where(kept.to(points.targets.device))
+        if count > most:
+            points = points.where(some_of(count, most).sort().values.to(points.targets.device))
         points = points.double()
         base = points.targets.new_zeros(len(curve.names))
         for name, value in known.items():

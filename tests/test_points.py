@@ -10,7 +10,7 @@ import torch
 
 from gd_lightning import fit
 from gd_lightning.errors import InputError
-from gd_lightning.points import Points, as_points, check_numbers, stack
+from gd_lightning.points import Points, as_points, check_numbers, some_of, stack
 
 T, Y = [1.0, 2.0, 4.0], [0.1, 0.2, 0.3]
 MAKERS = {
@@ -313,3 +313,11 @@ def test_a_data_frame_fits_like_its_columns(frame):
 def test_no_series_at_all_is_refused():
     with pytest.raises(InputError, match=r"series|points"):
         fit("linear", T, np.zeros((0, 3)))
+
+
+def test_some_of_many_points_are_always_the_same_and_none_comes_twice():
+    kept = some_of(1000, 200)
+    assert torch.equal(kept, some_of(1000, 200))
+    assert len(kept.unique()) == 200
+    assert kept.diff().unique().numel() > 100  # no step between them comes again and again
+    assert torch.equal(some_of(5, 200).sort().values, torch.arange(5))
