@@ -17,7 +17,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting import check_absolute, check_seed, whole_number
 from gd_lightning.losses import Loss, mse
-from gd_lightning.points import Points
+from gd_lightning.points import Points, sigma_of
 from gd_lightning.residuals import Residuals
 from gd_lightning.uncertainty import LEVEL, UNDETERMINED, check_level, uncertainty
 
@@ -254,12 +254,11 @@ def refits(curve: Curve, drawn: Points, loss_function: Loss, start: Tensor) -> t
 def weighted(points: Points, weights: Tensor) -> Points:
     """The same points so many times each, `(draws, *batch, T)`; those of weight 0 are none."""
     shape = weights.shape
-    sigma = torch.ones_like(points.targets) if points.sigma is None else points.sigma
     columns = tuple(column if column.dim() == 1 else column.expand(shape) for column in points.columns)
     return Points(
         columns if isinstance(points.t, tuple) else columns[0],
         points.targets.expand(shape),
-        sigma / weights.to(sigma).sqrt(),
+        sigma_of(weights.to(points.targets), 1.0 if points.sigma is None else points.sigma),
     )
 
 

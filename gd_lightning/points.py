@@ -22,6 +22,7 @@ __all__ = [
     "check_sizes",
     "lent",
     "masked",
+    "sigma_of",
     "sizes",
     "some_of",
     "stack",
@@ -210,8 +211,16 @@ def as_points(
     return Points(predictors, targets, deviations), names
 
 
+def sigma_of(weights: Tensor, sigma: Tensor | float = 1.0) -> Tensor:
+    """Standard deviations with which squared residuals are multiplied with weights: sigma * weights**(-1/2).
+
+    Where a weight is 0 they are infinite, which is no point.
+    """
+    return sigma * weights**-0.5
+
+
 def weighed(points: Points, weights: Any) -> Points:
-    """The same points, whose squared residuals are multiplied with weights: sigma = weights**(-1/2).
+    """The same points, whose squared residuals are multiplied with weights.
 
     Raises:
         InputError: there is a sigma, too, or a weight is below 0, not finite, or too small or large for the precision.
@@ -225,7 +234,7 @@ def weighed(points: Points, weights: Any) -> Points:
         raise InputError(f"weights: the least is {values[values < 0].min().item():g}, expected none below 0")
     if not torch.isfinite(values).all():
         raise InputError("weights: one is inf or nan, expected finite numbers; 0 leaves a point out")
-    sigma = (values**-0.5).to(points.targets)
+    sigma = sigma_of(values).to(points.targets)
     beyond = torch.isinf(sigma) & (values > 0) | (sigma == 0)
     if beyond.any():
         precision = str(sigma.dtype).removeprefix("torch.")

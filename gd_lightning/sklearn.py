@@ -167,7 +167,7 @@ class CurveRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # sc
             function,
             {name: X[:, i] for name, i in columns.items()},
             y,
-            sigma=None if sample_weight is None else deviations_of(sample_weight, X),
+            weights=None if sample_weight is None else checked_weights(sample_weight, X),
             init=self.init,
             parameters=self.parameters,
             start=self.start,
@@ -265,8 +265,8 @@ def choose_columns(function: Function, count: int, features: Sequence[str]) -> d
     return dict(zip(known, range(count), strict=False))
 
 
-def deviations_of(sample_weight: ArrayLike, X: Array) -> Array:
-    """Standard deviations 1/sqrt(weight), shape (samples,); infinite, which is no point, where the weight is 0.
+def checked_weights(sample_weight: ArrayLike, X: Array) -> Array:
+    """What each sample weighs, shape (samples,).
 
     Raises:
         InputError: a weight below 0, or none above it.
@@ -277,6 +277,4 @@ def deviations_of(sample_weight: ArrayLike, X: Array) -> Array:
         raise InputError(f"sample_weight: sample {at + 1} has {weight[at]:g}, expected at least 0")
     if not weight.any():
         raise InputError("sample_weight: all of them are zero, expected at least one above it")
-    with np.errstate(divide="ignore"):
-        deviations: Array = 1 / np.sqrt(weight)
-    return deviations
+    return weight
