@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -18,6 +17,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.files import write_whole
 from gd_lightning.fit_series import FitSeries
 from gd_lightning.many_progress import duration
+from gd_lightning.parquet_rows import Cursor, ParquetRows
 from gd_lightning.pictures import picture
 from gd_lightning.points import Points, masked, stack
 from gd_lightning.rendering import png
@@ -33,14 +33,13 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
     reasons: Counter[str] = Counter()
     rmse = []
     arrived = pa.array(AT_MINIMUM)
-    with pq.ParquetFile(output) as file:
-        for batch in file.iter_batches(columns=["rmse", "status", "message"], batch_size=2**17):
-            status, message = (batch.column(name).dictionary_decode() for name in ("status", "message"))
-            good = pc.is_in(status, arrived)
-            statuses.update(_counted(status))
-            reasons.update(_counted(message.filter(pc.invert(good))))
-            values = batch.column("rmse").cast(pa.float64())
-            rmse.append(pc.if_else(good, values, np.nan).to_numpy(zero_copy_only=False))
+    for _, batch in ParquetRows(output).batches(["rmse", "status", "message"]):
+        status, message = (batch.column(name).dictionary_decode() for name in ("status", "message"))
+        good = pc.is_in(status, arrived)
+        statuses.update(_counted(status))
+        reasons.update(_counted(message.filter(pc.invert(good))))
+        values = batch.column("rmse").cast(pa.float64())
+        rmse.append(pc.if_else(good, values, np.nan).to_numpy(zero_copy_only=False))
     found = np.concatenate(rmse)
     shown = Table(box=None)
     shown.add_column("status")
@@ -79,13 +78,14 @@ def _draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | No
     places = list(dict.fromkeys(int(order[i]) for i in (-1, len(order) // 2, 0)))
     some: list[Points] = []
     names, params = [], []
-    with pq.ParquetFile(output) as file:
-        for place in places:
-            chunk, row = data.files.find(place)
-            read = data.files.read(chunk)
-            some.append(masked(read.points).flat().one(row))
-            names.append(f"series {read.names[row].as_py()}")
-            params.append(_params(file, place, curve))
+    fits = Cursor(ParquetRows(output), curve.names)
+    for place in places:
+        chunk, row = data.files.find(place)
+        read = data.files.read(chunk)
+        some.append(masked(read.points).flat().one(row))
+        names.append(f"series {read.names[row].as_py()}")
+        [fit] = fits.rows(place, place + 1)
+        params.append([fit.column(name)[0].as_py() for name in curve.names])
     curve.double()
     shown = stack(some) if len(some) > 1 else some[0]
     values = torch.tensor(params if len(some) > 1 else params[0], dtype=torch.float64)
@@ -102,11 +102,3 @@ def _draw(curve: Curve, data: SeriesTable, output: Path, rmse: Any) -> Path | No
     target = output.with_suffix(".png")
     write_whole(target, png(figure))
     return target
-
-
-def _params(file: pq.ParquetFile, place: int, curve: Curve) -> list[float]:
-    """The parameters in one row."""
-    starts = np.cumsum([0, *(file.metadata.row_group(k).num_rows for k in range(file.num_row_groups))])
-    group = int(np.searchsorted(starts, place, side="right")) - 1
-    row = file.read_row_group(group, columns=list(curve.names)).slice(place - int(starts[group]), 1)
-    return [row.column(name)[0].as_py() for name in curve.names]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from gd_lightning.errors import InputError
 from gd_lightning.files import Hold, hold, in_place_of, write_whole
+from gd_lightning.parquet_rows import opened
 
 __all__ = ["Parts"]
 
@@ -166,7 +167,7 @@ class Parts:
     def _read(self, index: int) -> pa.Table:
         path = self._path(index)
         try:
-            return pq.ParquetFile(path, page_checksum_verification=True).read()
+            return opened(path).read()
         except (pa.ArrowException, OSError) as error:
             said = " ".join(str(error).split())
             raise InputError(f"output: cannot read {path} ({said}); remove it, and start the command again") from None

@@ -179,7 +179,7 @@ def _matching(path: str) -> list[str]:
     return sorted(files)
 
 
-def opened(file: str) -> pq.ParquetFile:
+def opened(file: str | Path | pa.NativeFile) -> pq.ParquetFile:
     """A Parquet file of which a row group is never read whole, and damage is seen where its pages have checksums."""
     return pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True)
 
@@ -195,8 +195,8 @@ def _footer(file: str) -> tuple[int, bytes]:
 
 @contextmanager
 def in_one_line(what: str) -> Iterator[None]:
-    """Turn what Arrow raises at broken files into one line that says of what it comes."""
+    """Turn what Arrow raises at files that cannot be read into one line that says of what it comes."""
     try:
         yield
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
-        raise InputError(f"{what}: {shortened(' '.join(str(error).split()))}") from None
+        raise InputError(f"{what}: {' '.join(str(error).split())}") from None

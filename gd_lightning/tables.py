@@ -8,7 +8,6 @@ import csv
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial, reduce
 from io import BufferedReader
@@ -18,13 +17,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.parquet
 import torch
 from torch import Tensor
 
 from gd_lightning.cells import SECONDS, TEXT, Column, instant, measure, shortened
 from gd_lightning.errors import InputError, suggest
-from gd_lightning.parquet_rows import PARQUET_SUFFIXES
+from gd_lightning.parquet_rows import PARQUET_SUFFIXES, in_one_line, opened
 
 __all__ = ["Columns", "read_columns"]
 
@@ -98,10 +96,10 @@ def read_columns(
     origin = None if time_origin is None else instant(time_origin)
     names = list(dict.fromkeys(names))
     needed = [name for name in (*names, group) if name is not None and name not in gaps]
-    with _in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
+    with in_one_line(f"{_file(path)}: cannot be read"), _opened(path) as stream:
         is_parquet = path.endswith(PARQUET_SUFFIXES) or _start(stream) == b"PAR1"
         form = _Parquet if is_parquet else _Text
-        with _in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
+        with in_one_line(f"{_file(path)}: cannot be read as {form.called}"):
             source = form(path, stream, needed)
             there = [name for name in names if name in needed or name in source.names]
             asked = there if group is None else [*there, group]
@@ -170,15 +168,6 @@ def _start(stream: pa.NativeFile) -> bytes:
     return start
 
 
-@contextmanager
-def _in_one_line(what: str) -> Iterator[None]:
-    """Turn what the libraries raise at broken input into one line that says of what it comes."""
-    try:
-        yield
-    except (OSError, pa.ArrowException, csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{what}: {' '.join(str(error).split())}") from None
-
-
 def _file(path: str) -> str:
     return "standard input" if path == "-" else path
 
@@ -210,10 +199,10 @@ class _Text:
             raise InputError(f"{self.file}: empty file, {A_TABLE}")
         if "\0" in first:
             raise InputError(f"{self.file}: cannot be read as {self.called}: a zero byte in the header line")
-        headers = {delimiter: _cells([first], delimiter) for delimiter in ",\t;"}
+        headers = {delimiter: self._cells([first], delimiter) for delimiter in ",\t;"}
         self.delimiter = max(headers, key=lambda d: (len(set(asked).intersection(headers[d])), len(headers[d])))
         self.decimal = "," if self.delimiter == ";" else "."
-        self.names = _cells(chain([first], lines), self.delimiter)
+        self.names = self._cells(chain([first], lines), self.delimiter)
         if len(self.names) == 1 < len(set(asked)):
             expected = "expected commas, tabs or semicolons between the columns"
             raise InputError(f"{self.file}: only one column, {shortened(repr(self.names[0]))}; {expected}")
@@ -226,6 +215,13 @@ class _Text:
             except UnicodeDecodeError as error:
                 byte = f"byte 0x{line[error.start]:02x} in the header line"
                 raise InputError(f"{self.file}: cannot be read as {self.called}: {byte}; save it as UTF-8") from None
+
+    def _cells(self, line: Iterable[str], delimiter: str) -> list[str]:
+        """The trimmed cells of a header line, which goes on for as many lines as its quotes ask for."""
+        try:
+            return [cell.strip() for cell in next(csv.reader(line, delimiter=delimiter, skipinitialspace=True))]
+        except csv.Error as error:
+            raise InputError(f"{self.file}: cannot be read as {self.called}: {error}") from None
 
     def batches(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
         """The cells at some positions, a batch of rows at a time."""
@@ -279,7 +275,7 @@ class _Parquet:
     def __init__(self, path: str, stream: pa.NativeFile, asked: Sequence[str]) -> None:
         self.path = path
         self.file = _file(path)
-        self.content = pyarrow.parquet.ParquetFile(stream)
+        self.content = opened(stream)
         self.names: list[str] = self.content.schema_arrow.names
 
     def batches(self, positions: Sequence[int]) -> Iterator[list[pa.Array]]:
@@ -300,11 +296,6 @@ def _through_newline(stream: pa.NativeFile) -> Iterator[bytes]:
         yield byte
         if byte == b"\n":
             return
-
-
-def _cells(line: Iterable[str], delimiter: str) -> list[str]:
-    """The trimmed cells of a header line, which goes on for as many lines as its quotes ask for."""
-    return [cell.strip() for cell in next(csv.reader(line, delimiter=delimiter, skipinitialspace=True))]
 
 
 def _position(source: _Text | _Parquet, name: str, key: str) -> int:

@@ -514,6 +514,17 @@ def test_damaged_parquet_is_refused_in_one_line(tmp_path, position, damage):
     refused_or_read(tmp_path / "x.parquet", ["x"])
 
 
+def test_a_number_that_was_changed_in_parquet_is_found_where_pages_have_checksums(tmp_path):
+    path = tmp_path / "x.parquet"
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    pq.write_table(pa.table({"x": [1.0, 2.0, 3.0]}), path, **options)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(np.float64(2.0).tobytes(), np.float64(2.5).tobytes(), 1))
+    assert path.read_bytes() != content
+    with pytest.raises(InputError, match=r"x.parquet: cannot be read as Parquet: .*checksum"):
+        read_columns(str(path), ["x"])
+
+
 cell = st.one_of(
     st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=5),
     st.floats().map(str),
