@@ -32,7 +32,7 @@ from gd_lightning.comparison_report import comparison_report
 from gd_lightning.comparison_report import write_run as write_comparison
 from gd_lightning.configurations import check_output
 from gd_lightning.data import ARTICLE_SEED, Series
-from gd_lightning.endings import ended
+from gd_lightning.endings import ended, leave_processes
 from gd_lightning.errors import InputError
 from gd_lightning.files import write_whole
 from gd_lightning.fitting import check_absolute, check_function, check_points
@@ -435,6 +435,13 @@ def tensorboard_command(trainer: Trainer) -> str:
 def run(args: Sequence[str]) -> int:
     """Run a command line; what is wrong with the input is one line on standard error."""
     silence()
+    try:
+        return _run(args)
+    finally:
+        leave_processes()
+
+
+def _run(args: Sequence[str]) -> int:
     if args[:1] == ["fit_many"]:
         from gd_lightning.many_command import Going, ManyLine
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gd_lightning.errors import InputError
 from gd_lightning.exit_codes import OF_SIGNALS, WRONG_INPUT
 from gd_lightning.terminal import complain, printable
 
-__all__ = ["Ending", "ended"]
+__all__ = ["Ending", "ended", "leave_processes"]
 
 
 class Ending(Protocol):
@@ -54,3 +55,12 @@ def _unnamed(error: OSError, folder: Path | None) -> str:
     if error.filename is not None or folder is None or error.strerror is None:
         return str(error)
     return f"{error.strerror}: the files of TensorBoard in {folder}"
+
+
+def leave_processes() -> None:
+    """Leave the group of a run's processes, as Lightning does on GPUs only.
+
+    Else a thread of gloo's may let go of a tensor when Python is gone already, which aborts the process.
+    """
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
