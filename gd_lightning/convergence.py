@@ -119,7 +119,8 @@ class Tangent(NamedTuple):
         vt: right singular vectors as rows, `(S, F, F)`.
         d: the diagonal of D, `(S, F)`: `scale`, and 1 where a column has always been 0.
         determined: which singular values are more than rounding, `(S, F)`.
-        along: r along the left singular vectors, U'r, `(S, F)`; 0 where the singular value is rounding.
+        seen: r along the left singular vectors, U'r, `(S, F)`.
+        along: the same; 0 where the singular value is rounding.
         promise: how much smaller the sum of squares would be at the minimum of this model, `(S,)`.
         newton: D times the step to that minimum, along the right singular vectors, `(S, F)`; the shortest of several.
     """
@@ -137,6 +138,7 @@ class Tangent(NamedTuple):
     vt: Array = UNKNOWN
     d: Array = UNKNOWN
     determined: Bools = UNKNOWN > 0
+    seen: Array = UNKNOWN
     along: Array = UNKNOWN
     promise: Array = UNKNOWN
     newton: Array = UNKNOWN
@@ -206,10 +208,11 @@ def factor(at: Tangent) -> Tangent:
         k, r = np.pad(k, ((0, 0), (0, missing), (0, 0))), np.pad(r, ((0, 0), (0, missing)))
     u, s, vt = np.linalg.svd(k, full_matrices=False)
     determined = s > np.maximum(RANK * s[:, :1], TINY)
-    along = np.where(determined, (r[:, None] @ u)[:, 0], 0.0)
+    seen = (r[:, None] @ u)[:, 0]
+    along = np.where(determined, seen, 0.0)
     newton = -np.divide(along, s, out=np.zeros_like(s), where=along != 0)
     promise = np.vecdot(along, along)
-    return at._replace(s=s, vt=vt, d=d, determined=determined, along=along, promise=promise, newton=newton)
+    return at._replace(s=s, vt=vt, d=d, determined=determined, seen=seen, along=along, promise=promise, newton=newton)
 
 
 def left_open(problem: Residuals, theta: Array, norms: Array, vt: Array, determined: Bools) -> Bools:

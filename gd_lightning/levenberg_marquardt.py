@@ -11,11 +11,11 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from gd_lightning.arrays import Array, Bools, Ints
+from gd_lightning.between_bounds import least_between
 from gd_lightning.convergence import (
     DIVERGED,
     EPS,
     LEAST_MESSAGE,
-    RANK,
     STUCK,
     Tangent,
     Verdict,
@@ -28,6 +28,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.losses import Loss
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
+from gd_lightning.shortest import shortest
 
 __all__ = ["FOUND", "LOST", "MOST_STEPS", "RUNNING", "LevenbergMarquardt", "Minimum", "minimum"]
 
@@ -319,36 +320,6 @@ def within_bounds(problem: Residuals, at: Tangent, tried: Array, damping: Array)
     return np.clip(tried, problem.low, problem.high)
 
 
-def least_between(rows: Array, values: Array, low: Array, high: Array) -> Array:
-    """The x between bounds, 0 among them, that minimises norm(rows x - values) (Stark and Parker, 1995).
-
-    Each that meets a bound stays there, and the others go on; once they are at their best, one that is pulled back
-    inside is let go. The norm only falls.
-    """
-    x, free = np.zeros_like(low), np.ones(len(low), dtype=bool)
-    sizes = norm(rows.T)
-    for _ in range(10 * len(low)):
-        goal = x.copy()
-        goal[free] = np.linalg.lstsq(rows[:, free], values - rows[:, ~free] @ x[~free], rcond=RANK)[0]
-        beyond = free & ((goal < low) | (goal > high))
-        if beyond.any():
-            ends = np.where(goal < low, low, high)
-            share = np.divide(ends - x, goal - x, out=np.ones_like(x), where=beyond)
-            first = int(np.argmin(share))
-            x += share[first] * (goal - x)
-            x, free[first] = np.clip(x, low, high), False
-            x[first] = ends[first]
-            continue
-        x = goal
-        rest = values - rows @ x
-        pull = rows.T @ rest
-        inward = ~free & np.where(x <= low, pull > 0, pull < 0) & (np.abs(pull) > 10 * EPS * sizes * norm(values))
-        if not inward.any():
-            break
-        free[np.argmax(np.where(inward, np.abs(pull), 0.0))] = True
-    return x
-
-
 def trusted(
     radius: Array, length: Array, ratio: Array, gained: Array, slope: Array, worse: Bools, full: Bools
 ) -> Array:
@@ -411,12 +382,19 @@ def polish(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent, 
 
 
 def confirm(problem: Residuals, memory: dict[str, Any], rows: Rows, at: Tangent) -> None:
-    """Look around the minimum; where the loss is lower, it is none, but a saddle or a top: go on from there."""
+    """Look around the minimum; where the loss is lower, it is none, but a saddle or a top: go on from there.
+
+    Likewise where the loss is lower without what the start put into directions that the data leave open.
+    """
     memory["status"][rows] = FOUND
     some = problem.select(rows)
     memory["open"][rows], memory["held"][rows] = at.undetermined(some), at.held
     place, total, length = around(some, at)
-    lower = (total < at.total - 10 * at.rounding) & (memory["escapes"][rows] < ESCAPES)
+    lower = total < at.total - 10 * at.rounding
+    nearer, better = shortest(some, at)
+    place, lower = np.where(better[:, None], nearer, place), lower | better
+    length = np.where(better, np.nan, length)  # so that the radius is that of a start
+    lower &= memory["escapes"][rows] < ESCAPES
     left = rows[lower]
     memory["theta"][left], memory["radius"][left] = place[lower], length[lower]
     memory["status"][left], memory["polished"][left] = RUNNING, np.inf

@@ -47,6 +47,8 @@ CORE = [
     "optim",
     "residuals",
     "convergence",
+    "between_bounds",
+    "shortest",
     "levenberg_marquardt",
     "compiled",
     "milestones",
