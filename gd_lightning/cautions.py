@@ -6,16 +6,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gd_lightning.arrays import Array, Bools
-from gd_lightning.convergence import DIVERGED
+from gd_lightning.convergence import DIVERGED, EPS, column_norms
+from gd_lightning.far_from_zero import shifts
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.residual_checks import NO_NOISE, more_than_chance
-from gd_lightning.uncertainty import AT_BOUND, UNDETERMINED
+from gd_lightning.residuals import Residuals
+from gd_lightning.uncertainty import AT_BOUND, AT_ONCE, UNDETERMINED
 from gd_lightning.words import naming
 
 if TYPE_CHECKING:
     from gd_lightning.result import FitResult
 
 __all__ = ["beyond_sigma", "cautions"]
+
+BLURRED = 0.1  # rounding of predictions beside the residuals; with less the loss is right to a percent
 
 
 def cautions(result: "FitResult") -> list[str]:
@@ -46,6 +50,14 @@ def cautions(result: "FitResult") -> list[str]:
                 "the bands take it as known, which profile intervals do not",
             )
         found.add(kinds[:, i] == UNDETERMINED, f"the data do not determine {name}: its error is infinite")
+    if far := shifts(result.points, result.curve.predictors):
+        part = _rounded(result)
+        blurred = arrived & (part >= BLURRED)
+        found.add(
+            blurred,
+            f"terms of the curve cancel, and rounding moves predictions by up to {part[blurred].max(initial=0):.2g} of "
+            f"the residuals, since {far}",
+        )
     dof = told.dof.reshape(-1)
     if not result.absolute_sigma:
         found.add(
@@ -88,6 +100,27 @@ def beyond_sigma(result: "FitResult") -> tuple[Bools, Bools, Array]:
     chi2 = np.asarray(result.goodness.chi2).reshape(-1)
     more = np.where(arrived & (dof > 0), chdtrc(np.maximum(dof, 1), chi2), np.nan)
     return more_than_chance(2 * more), more_than_chance(2 * (1 - more)), chi2 / np.maximum(dof, 1)
+
+
+def _rounded(result: "FitResult") -> Array:
+    """What the terms of the curve are rounded by beside the residuals, `(S,)`; 0 where these are rounding of the data.
+
+    As roots of means of squares: EPS times what each parameter adds to a prediction.
+    """
+    problem = Residuals(result.curve, result.points)
+    each = max(AT_ONCE // result.points.targets.shape[-1], 1)
+    rounding = np.concatenate([_roundings(problem.select(slice(i, i + each))) for i in range(0, problem.count, each)])
+    size = np.reshape(np.sqrt(np.asarray(result.goodness.chi2) / result.goodness.n), -1)
+    part: Array = np.divide(rounding, size, out=np.zeros_like(rounding), where=(size > 0) & ~_meets_all(result))
+    return part
+
+
+def _roundings(problem: Residuals) -> Array:
+    theta = problem.base.cpu().numpy()[:, problem.free]
+    with np.errstate(all="ignore"):
+        _, jac = problem.linearize(theta)
+        rounding: Array = EPS * np.vecdot(column_norms(jac), np.abs(theta)) / np.sqrt(problem.points_each)
+    return rounding
 
 
 def _meets_all(result: "FitResult") -> Bools:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gd_lightning.arrays import Array, Bools
 from gd_lightning.errors import InputError, suggest
+from gd_lightning.far_from_zero import moved, shifts
 from gd_lightning.residuals import Residuals
 from gd_lightning.scalars import is_number
 from gd_lightning.words import listed
@@ -296,6 +297,7 @@ def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
     return [
         verdict(
             problem,
+            i,
             at.theta[i],
             undetermined[i],
             at.held[i],
@@ -307,11 +309,12 @@ def judge(problem: Residuals, tolerance: Tolerance) -> list[Verdict | None]:
     ]
 
 
-def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, otherwise: str) -> Verdict:
+def verdict(problem: Residuals, row: int, theta: Array, undetermined: Bools, held: Bools, otherwise: str) -> Verdict:
     """The verdict on a series that has nothing more to gain.
 
     Args:
         problem: the residuals.
+        row: which of its series it is.
         theta: the free parameters, `(F,)`.
         undetermined: which parameters the data leave open, `(F,)`.
         held: which are at a bound that the loss pulls beyond.
@@ -322,7 +325,8 @@ def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, 
         left = [name for name, one in zip(names, undetermined, strict=True) if one]
         if len(left) == 1:
             return Verdict(SINGULAR, f"the data do not determine {left[0]}; fix it, or leave it out of the function")
-        return Verdict(SINGULAR, f"the data do not determine {listed(left)} apart from one another; fix one of them")
+        why = _why_far(problem, row, theta)
+        return Verdict(SINGULAR, f"the data do not determine {listed(left)} apart from one another{why}")
     if held.any():
         sides = [
             f"{name} is held by its {'lower' if value <= low else 'upper'} bound {low if value <= low else high:g}"
@@ -331,3 +335,17 @@ def verdict(problem: Residuals, theta: Array, undetermined: Bools, held: Bools, 
         ]
         return Verdict(ENDED_AT_BOUND, f"{', and '.join(sides)}; the loss is least there, and would fall beyond")
     return Verdict(CONVERGED, otherwise)
+
+
+def _why_far(problem: Residuals, row: int, theta: Array) -> str:
+    """That parameters of a series would be told apart if t were not far from 0, where it is so; or what to fix."""
+    points, curve = problem.points.one(row), problem.curve
+    advice = shifts(points, curve.predictors)
+    if advice:
+        params = problem.base[row].clone()
+        params[problem.free] = torch.from_numpy(theta).to(params)
+        with curve.at(params), np.errstate(all="ignore"):
+            near = Residuals(curve, moved(points))
+            if tangent(near, near.theta).determined.all():
+                return f", since {advice}"
+    return "; fix one of them"

@@ -121,7 +121,7 @@ class LevenbergMarquardt(Optimizer):
                 )
             else:
                 held = memory["held"][i]
-                found.append(verdict(problem, memory["theta"][i], memory["open"][i], held, LEAST_MESSAGE))
+                found.append(verdict(problem, i, memory["theta"][i], memory["open"][i], held, LEAST_MESSAGE))
         return found
 
     def step(self, closure: Callable[[], float] | None = None) -> NoReturn:

@@ -353,7 +353,7 @@ class Many:
         places, sides = theta.mT.double().cpu().numpy(), beyond.mT.cpu().numpy()
         none = np.zeros(theta.shape[0], dtype=bool)
         for row in rows:
-            told = verdict(problem, places[row], none, sides[row], LEAST_MESSAGE)
+            told = verdict(problem, 0, places[row], none, sides[row], LEAST_MESSAGE)
             fits.status[row], fits.message[row] = told
 
     def _carefully(self, points: Points, start: Tensor) -> Fits:

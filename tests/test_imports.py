@@ -48,6 +48,7 @@ CORE = [
     "residuals",
     "convergence",
     "between_bounds",
+    "far_from_zero",
     "shortest",
     "levenberg_marquardt",
     "compiled",
