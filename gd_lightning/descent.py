@@ -357,7 +357,7 @@ class Descent:
     def _least_squares_step(self, optimizer: LevenbergMarquardt, points: Points) -> tuple[float, float]:
         problem = self._residuals(points)
         optimizer.advance(problem)
-        self._verdicts = {i: verdict for i, verdict in enumerate(optimizer.verdicts(problem)) if verdict is not None}
+        self._take_verdicts(optimizer, problem)
         self.finished = len(self._verdicts) == problem.count
         r = optimizer.residuals
         totals = problem.sum_of(r) / problem.points_each
@@ -368,6 +368,9 @@ class Descent:
             sigma = problem.points.sigma.reshape(problem.count, -1).cpu().numpy()
             r = np.where(np.isfinite(sigma), r * np.where(np.isfinite(sigma), sigma, 1.0), 0.0)
         return float(totals.sum()), float(np.sqrt(np.einsum("st,st->", r, r) / problem.points_each.sum()))
+
+    def _take_verdicts(self, optimizer: LevenbergMarquardt, problem: Residuals) -> None:
+        self._verdicts = {i: verdict for i, verdict in enumerate(optimizer.verdicts(problem)) if verdict is not None}
 
     def _look_whether_converged(self, points: Points) -> None:
         """At steps further and further apart, where the last one gained little, look whether anything is left."""
@@ -387,7 +390,11 @@ class Descent:
 
     def end(self, optimizer: Stepper, points: Points) -> None:
         """Look where the last step led: a step that left the finite numbers is undone, a rise is told."""
-        if self.finished or isinstance(optimizer, LevenbergMarquardt):
+        if self.finished:
+            return
+        if isinstance(optimizer, LevenbergMarquardt):
+            if len(optimizer.status):  # which it also knows of steps that a loaded descent took
+                self._take_verdicts(optimizer, self._residuals(points))
             return
         lr = optimizer.param_groups[0]["lr"]
         with torch.no_grad():

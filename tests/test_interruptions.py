@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM at any moment: nothing is lost, nothing half written, and what goes on ends as if undisturbed."""
 
 import json
+import math
 import os
 import random
 import re
@@ -192,6 +193,45 @@ def test_killed_between_its_last_step_and_its_result(tmp_path):
     assert (done.code, done.err) == (0, "")
     assert "It has taken all its steps" in done.out
     assert newest(tmp_path, Path.is_dir).name == "version_1"
+    for mine, its in zip(outcome(tmp_path), before, strict=True):
+        assert same(mine, its)
+
+
+WRONG = """
+import torch
+
+
+def wrong(t, a, b):
+    left = a * t * (1 + b)
+    return torch.where(t < 100, a * torch.exp(b * t), 2 * left.detach() - left)
+"""
+SLOW_SERIES = [("A", t, 2 * t + 1 + (-1) ** t * 0.1) for t in range(8)]
+ENDED = {
+    "converged": (
+        "a*exp(b*t) + c",
+        "{a: 1, b: -0.1, c: 0}",
+        [5 * math.exp(-t / 3) + (-1) ** t * 0.1 for t in range(8)],
+    ),
+    "stuck": ("slopes.wrong", "{a: 1, b: 0}", [3 * t for t in range(100, 108)]),
+}
+
+
+@pytest.mark.parametrize("status", ENDED)
+def test_killed_likewise_where_one_of_two_series_has_ended(tmp_path, status):
+    """Levenberg-Marquardt knows by itself what became of each."""
+    function, init, values = ENDED[status]
+    (tmp_path / "slopes.py").write_text(WRONG)
+    rows = [*SLOW_SERIES, *(("B", t + 100 * (status == "stuck"), y) for t, y in enumerate(values))]
+    (tmp_path / "two.csv").write_text("\n".join(["s,t,y", *(",".join(map(str, row)) for row in rows), ""]))
+    columns = ["--data.path=two.csv", "--data.t=t", "--data.y=y", "--data.series=s"]
+    args = ["fit", "--data=Table", *columns, f"--model.function={function}", f"--model.init={init}"]
+    args += ["--trainer.max_steps=8", "--model.optimizer=LevenbergMarquardt", *QUIET]
+    assert forked(*args, cwd=tmp_path).code == 0
+    before = outcome(tmp_path)
+    assert before[0]["status"] == ["step limit", status]
+    (tmp_path / "lightning_logs/version_0/result.json").unlink()
+    done = forked(*args, "--ckpt_path=last", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
     for mine, its in zip(outcome(tmp_path), before, strict=True):
         assert same(mine, its)
 
