@@ -11,7 +11,7 @@ from gd_lightning.far_from_zero import shifts
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.residual_checks import NO_NOISE, more_than_chance
 from gd_lightning.residuals import Residuals
-from gd_lightning.uncertainty import AT_BOUND, AT_ONCE, UNDETERMINED
+from gd_lightning.uncertainty import AT_BOUND, POINTS_AT_ONCE, UNDETERMINED
 from gd_lightning.words import naming
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _rounded(result: "FitResult") -> Array:
     As roots of means of squares: EPS times what each parameter adds to a prediction.
     """
     problem = Residuals(result.curve, result.points)
-    each = max(AT_ONCE // result.points.targets.shape[-1], 1)
+    each = max(POINTS_AT_ONCE // result.points.targets.shape[-1], 1)
     rounding = np.concatenate([_roundings(problem.select(slice(i, i + each))) for i in range(0, problem.count, each)])
     size = np.reshape(np.sqrt(np.asarray(result.goodness.chi2) / result.goodness.n), -1)
     part: Array = np.divide(rounding, size, out=np.zeros_like(rounding), where=(size > 0) & ~_meets_all(result))

@@ -21,6 +21,7 @@ __all__ = [
     "DIVERGED",
     "ENDED_AT_BOUND",
     "EPS",
+    "FAINT",
     "LEAST_MESSAGE",
     "OPEN",
     "RANK",

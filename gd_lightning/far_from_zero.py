@@ -7,12 +7,12 @@ from torch import Tensor
 
 from gd_lightning.points import Points
 
-__all__ = ["moved", "origins", "shifts"]
+__all__ = ["moved", "shifts"]
 
 FAR = 10.0  # times its range from 0, from where on each further power of t costs more than a digit
 
 
-def origins(points: Points) -> list[float]:
+def _origins(points: Points) -> list[float]:
     """A round number in the middle of each predictor that is far from 0; 0 for the others."""
     return [_origin(column[points.present] if column.dim() > 1 else column) for column in points.columns]
 
@@ -29,8 +29,8 @@ def _origin(column: Tensor) -> float:
 
 
 def moved(points: Points) -> Points:
-    """The same points, predictors that are far from 0 counted from what `origins` has."""
-    columns = tuple(column - origin for column, origin in zip(points.columns, origins(points), strict=True))
+    """The same points, predictors that are far from 0 counted from a round number in their middle."""
+    columns = tuple(column - origin for column, origin in zip(points.columns, _origins(points), strict=True))
     return points._replace(t=columns if isinstance(points.t, tuple) else columns[0])
 
 
@@ -43,7 +43,7 @@ def shifts(points: Points, names: Sequence[str]) -> str:
     """
     told = [
         f"{name} is far from 0 beside its range; give {name} {'-+'[origin < 0]} {abs(origin):.15g} in its place"
-        for name, origin in zip(names, origins(points), strict=True)
+        for name, origin in zip(names, _origins(points), strict=True)
         if origin
     ]
     return ", and ".join(told)

@@ -16,7 +16,7 @@ __all__ = ["Candidates", "Projection", "as_rows", "design", "orthonormal", "solv
 ROWS = 256  # series that are judged at once
 CELLS = 2**18  # numbers in a block of series that have times of their own: it stays in the processor's cache
 BLOCK = 2**22  # numbers in a block of candidates
-FAINT = 1e-150  # a column so small, whose square no number holds, tells nothing
+LEAST_NORM = 1e-150  # a column so small, whose square no number holds, tells nothing
 PARALLEL = 1e-10  # of a column of length 1, what is left of it beside the others where it is one of their sums
 
 
@@ -87,7 +87,7 @@ def orthonormal(columns: Tensor) -> Tensor:
     """
     basis: list[Tensor] = []
     for column in columns:
-        unit = column / column.norm(dim=-1, keepdim=True).clamp_min(FAINT)
+        unit = column / column.norm(dim=-1, keepdim=True).clamp_min(LEAST_NORM)
         rest = unit
         for _ in range(2):  # once leaves rounding, which twice does not (Giraud and others, 2005)
             for other in basis:
@@ -209,7 +209,7 @@ class Projection:
         By Cholesky, a plane of all rows and candidates at a time: LAPACK's call for each would cost far more.
         """
         free = range(len(slope))
-        size = [matrix[i, i].sqrt().clamp_min(FAINT) for i in free]
+        size = [matrix[i, i].sqrt().clamp_min(LEAST_NORM) for i in free]
         lower: dict[tuple[int, int], Tensor] = {}
         forward: list[Tensor] = []
         for i in free:

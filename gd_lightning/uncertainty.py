@@ -23,6 +23,7 @@ __all__ = [
     "AT_BOUND",
     "KINDS_OF_INTERVALS",
     "LEVEL",
+    "POINTS_AT_ONCE",
     "UNDETERMINED",
     "Bands",
     "Uncertainty",
@@ -228,7 +229,7 @@ def _as_lists(values: Any) -> Any:
     return values if math.isfinite(values) else str(values)
 
 
-AT_ONCE = 500_000  # points of many series whose errors are computed at once: some hundred megabytes
+POINTS_AT_ONCE = 500_000  # points of many series whose errors are computed at once: some hundred megabytes
 
 
 def length_of(values: Array) -> Array:
@@ -299,9 +300,9 @@ def uncertainty(curve: Curve, points: Points, loss_function: Loss, absolute_sigm
     """
     problem, sigma = Residuals(curve, points, loss_function), typical_sigma(points)
     length = max(points.targets.shape[-1], 1)
-    if problem.count * length <= AT_ONCE:
+    if problem.count * length <= POINTS_AT_ONCE:
         return errors_of(problem, sigma, absolute_sigma)
-    each = max(AT_ONCE // length, 1)
+    each = max(POINTS_AT_ONCE // length, 1)
     parts = [slice(i, i + each) for i in range(0, problem.count, each)]
     found = [errors_of(problem.select(part), sigma.reshape(-1)[part], absolute_sigma) for part in parts]
     return joined(found, points.batch)

@@ -485,7 +485,7 @@ def test_planes_select():
 def test_errors_of_very_many_are_computed_in_parts(monkeypatch):
     t, y, _ = peaks()
     whole = fit(PEAK, t, y.reshape(2, 30, 50), init=START).uncertainty
-    monkeypatch.setattr("gd_lightning.uncertainty.AT_ONCE", 350)
+    monkeypatch.setattr("gd_lightning.uncertainty.POINTS_AT_ONCE", 350)
     parts = fit(PEAK, t, y.reshape(2, 30, 50), init=START).uncertainty
     np.testing.assert_allclose(parts.standard_errors, whole.standard_errors, rtol=1e-12)
     assert parts.kinds.shape == whole.kinds.shape

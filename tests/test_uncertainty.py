@@ -755,7 +755,7 @@ def test_intervals_that_are_narrower_would_not():
 
 def test_one_series_of_more_points_than_go_at_once(monkeypatch):
     expected = fit("linear", T, data("line"))
-    monkeypatch.setattr("gd_lightning.uncertainty.AT_ONCE", len(T) - 1)
+    monkeypatch.setattr("gd_lightning.uncertainty.POINTS_AT_ONCE", len(T) - 1)
     result = fit("linear", T, data("line"))
     assert result.standard_errors == expected.standard_errors
     np.testing.assert_array_equal(result.covariance, expected.covariance)
