@@ -1,6 +1,7 @@
 """When to draw, when to show progress, and what a run leaves behind."""
 
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
@@ -325,7 +326,7 @@ class RunReport(Callback):
         """Print the steps and the report."""
         self._told = True
         if (steps := steps_table(content)) is not None:
-            Console().print(steps)
+            Console(file=sys.stdout).print(steps)
         say(report(content))
 
     def _result(self, trainer: Trainer, module: CurveFit) -> FitResult:

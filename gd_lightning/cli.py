@@ -389,6 +389,7 @@ class CommandLine(LightningCLI):
         points = self._in_the_precision_of_the_run(self.datamodule.points)
         allowed = steps_allowed(self.trainer, self.model)
         with claimed(self.trainer) as folder:
+            self.interruptions.folder = folder
             found = sweep_command.swept(self.model, self.datamodule, points, config, self.typed, allowed)
             self._leave(folder, sweep_report(found), lambda folder: write_run(folder, found))
 
@@ -400,6 +401,7 @@ class CommandLine(LightningCLI):
         self.datamodule.setup("fit")
         command = self.report.command
         with claimed(self.trainer) as folder:
+            self.interruptions.folder = folder
             found = compare_command.compared(self.datamodule, config, self.model.absolute_sigma)
             report = comparison_report(found)
             self._leave(folder, report, lambda folder: write_comparison(folder, found, config.best, command))
@@ -411,13 +413,20 @@ class CommandLine(LightningCLI):
             )
 
     def _leave(self, folder: Path | None, report: Any, write: Callable[[Path], None]) -> None:
-        """What a comparison ends with: its report on the terminal, and its files."""
-        Console().print(report, soft_wrap=True, highlight=False)
+        """What a comparison ends with: its files, and its report on the terminal."""
+        failed: OSError | None = None
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
-            write_whole(folder / "config.yaml", text)
-            write(folder)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                text = self._parser(self.subcommand).dump(self.config[self.subcommand], skip_none=False)
+                write_whole(folder / "config.yaml", text)
+                write(folder)
+            except OSError as error:  # what cannot be written is said at least
+                failed = error
+        Console(file=sys.stdout).print(report, soft_wrap=True, highlight=False)
+        if failed is not None:
+            raise failed
+        if folder is not None:
             say(f"Run folder: {folder}\nNext: {tensorboard_command(self.trainer)}")
 
 

@@ -1,8 +1,6 @@
 """What commands share: a parser whose errors are one line, exit codes, and what was typed."""
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -29,14 +27,15 @@ def answered(write: Callable[[], object], name: str = "") -> int:
     """The exit code of a command: 0, or 2 where its input is wrong, which is told in one line.
 
     Args:
-        write: the command, which may find that its reader, such as `head`, has seen enough.
+        write: the command.
         name: what its errors begin with.
     """
     try:
         write()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except InputError as error:
-        complain(f"{name}: {error}" if name else error)
+    except (InputError, OSError) as error:
+        said = str(error)
+        if isinstance(error, OSError) and error.filename is not None:  # such as a name that is too long
+            said = f"{error.filename}: {error.strerror}"
+        complain(f"{name}: {said}" if name else said)
         return WRONG_INPUT
     return 0

@@ -1,5 +1,6 @@
 """What became of very many series: how many ended how, and the worst, the middle and the best of them drawn."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ def summary(model: FitSeries, data: SeriesTable, output: Path, seconds: float, f
     for name, count in statuses.most_common():
         shown.add_row(Text(printable(name)), f"{count:,}", f"{count / len(found):.2%}")
     say(f"{model.curve.equation}, fitted to {len(found):,} series")
-    Console().print(shown)
+    Console(file=sys.stdout).print(shown)
     for what, count in data.files.notes.items():
         say(f"{what}: {count:,}")
     for reason, count in reasons.most_common(3):

@@ -16,6 +16,7 @@ CORE = [
     "scalars",
     "words",
     "terminal",
+    "streams",
     "exit_codes",
     "command",
     "runs",
