@@ -9,17 +9,19 @@ import io
 import os
 import struct
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from gd_lightning.checkpoint_shape import strange
 from gd_lightning.errors import InputError
 from gd_lightning.runs import CHECKPOINTS, LOGS, NEWEST, PREVIOUS, checkpoint_in, newest
+from gd_lightning.words import plural
 
 __all__ = [
+    "check_parameters",
     "differences",
     "epochs_done",
     "find_last",
@@ -98,16 +100,31 @@ def load(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that a file looks like a program: it is refused
             checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        params = checkpoint["state_dict"]["curve.params"]
-        known = isinstance(params, Tensor) and {"global_step", "loops", "descent"} <= checkpoint.keys()
+        other = strange(checkpoint)
+        where = "" if other is None else f" (by its {other})"
     except Exception:  # whatever else the file may be, unpickling it fails in its own way
-        known = False
-    if known and not _is_broken(content):
+        other, where = "", ""
+    if other is None and not _is_broken(content):
         _check_files(path, checkpoint.get("callbacks") or {})
         return dict(checkpoint)
     raise DamagedError(
-        f"ckpt_path: {path} is no checkpoint of a fit, or a damaged one; expected 'last' or a file such as {EXAMPLE}"
+        f"ckpt_path: {path} is no checkpoint of a fit, or a damaged one{where}; expected 'last' or a file such as "
+        f"{EXAMPLE}"
     )
+
+
+def check_parameters(checkpoint: Mapping[str, Any], path: str | Path, function: str, names: Sequence[str]) -> None:
+    """Refuse a checkpoint whose parameters are not those of a function.
+
+    Raises:
+        InputError: there are too few or too many.
+    """
+    count = checkpoint["state_dict"]["curve.params"].shape[-1]
+    if count != len(names):
+        raise InputError(
+            f"ckpt_path: {path} holds {plural(count, 'parameter')}, and {function} has {', '.join(names)}; expected "
+            "the checkpoint of its fit"
+        )
 
 
 def load_whole(path: Path) -> tuple[Path, dict[str, Any]]:

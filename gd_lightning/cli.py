@@ -14,6 +14,7 @@ import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from rich.console import Console
 
@@ -44,6 +45,7 @@ from gd_lightning.parser import Parser
 from gd_lightning.points import Points, check_kept, check_numbers
 from gd_lightning.predictions import in_order_of_the_data, prediction_rows, uncertainty_of_run
 from gd_lightning.quiet import silence
+from gd_lightning.raised import while_restoring
 from gd_lightning.resume import check_data, check_going_on, check_same
 from gd_lightning.run_config import RunConfig, fingerprint, plain_config
 from gd_lightning.run_folder import RunLogger, claimed, run_folder
@@ -265,6 +267,9 @@ class CommandLine(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
         given = self._get(self.config_init, "trainer")
+        if self.subcommand != "fit":  # nothing is trained, of which there would be a checkpoint
+            found = given.callbacks if isinstance(given.callbacks, list) else [given.callbacks]
+            given.callbacks = [one for one in found if one is not None and not isinstance(one, Checkpoint)]
         if self.subcommand == "predict":
             self.save_config_callback = None
             return super().instantiate_trainer(
@@ -318,6 +323,7 @@ class CommandLine(LightningCLI):
         if self.checkpoint is None:
             return
         ckpt_path = self._get(self.config, "ckpt_path")
+        checkpoints.check_parameters(self.checkpoint, ckpt_path, self.model.curve.function_name, self.model.curve.names)
         check_data(self.checkpoint, ckpt_path, fingerprint(self.datamodule))
         if self.trainer.is_global_zero:
             done = self.checkpoint["global_step"]
@@ -336,6 +342,19 @@ class CommandLine(LightningCLI):
         check_kept(points.targets, converted.targets)
         return converted
 
+    def fit(self, model: CurveFit, ckpt_path: str | None, **kwargs: Any) -> None:
+        """Fit, from a checkpoint where there is one; whatever that holds may have been put there by somebody else."""
+        try:
+            self.trainer.fit(model, ckpt_path=ckpt_path, **kwargs)
+        except InputError:
+            raise
+        except Exception as error:
+            if not while_restoring(error):
+                raise
+            raise InputError(
+                f"ckpt_path: {ckpt_path} cannot be gone on with ({type(error).__name__}: {error}); start afresh"
+            ) from error
+
     def predict(self, model: CurveFit, datamodule: Series, ckpt_path: str, **kwargs: Any) -> None:
         """Write predictors, data, prediction and residual of every point as CSV."""
         datamodule.setup("predict")
@@ -343,7 +362,11 @@ class CommandLine(LightningCLI):
         unknown = points.targets.isnan()
         check_numbers(Points(points.t, points.targets.masked_fill(unknown, 0.0)), datamodule.predictors)
         assert self.checkpoint is not None
-        model.load_state_dict(self.checkpoint["state_dict"])
+        checkpoints.check_parameters(self.checkpoint, ckpt_path, model.curve.function_name, model.curve.names)
+        try:
+            model.load_state_dict(self.checkpoint["state_dict"])
+        except RuntimeError as error:  # whatever else somebody may have put there
+            raise InputError(f"ckpt_path: {ckpt_path} cannot be read: {error}") from None
         in_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
         fitted = tuple(model.curve.params.shape[:-1])
         if fitted != points.batch:

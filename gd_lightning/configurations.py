@@ -17,7 +17,7 @@ from gd_lightning import __all__ as public
 from gd_lightning import imports, yaml_text
 from gd_lightning.errors import InputError
 
-__all__ = ["check_output", "class_at", "only_classes", "refusal", "restrict"]
+__all__ = ["check_output", "class_at", "check_values", "refusal", "restrict"]
 
 MODULES = (
     "gd_lightning.callbacks",
@@ -89,18 +89,31 @@ def _may_be_named(path: str) -> bool:
     return imports.is_allowed(path) or any(path.startswith(f"{module}.") for module in MODULES)
 
 
-def only_classes(config: Namespace) -> None:
-    """Refuse functions, where a class takes some among its arguments, unless the user allows their module.
+def check_values(config: Namespace) -> None:
+    """Refuse functions, where a class takes some among its arguments, unless the user allows their module; and texts
+    that name no file on any machine, or none of TensorBoard's.
 
     Raises:
         InputError: naming the first one.
     """
     for key, value in _values(config, ""):
+        if isinstance(value, str) and "\0" in value:
+            raise InputError(f"{key}: given {value!r}, expected a text without the letter 0")
+        if isinstance(value, str) and key.startswith("trainer.") and not _is_utf8(value):
+            raise InputError(f"{key}: given {value!r}, expected a name in UTF-8, in which TensorBoard writes its own")
         function = value.func if isinstance(value, partial) else value
         if inspect.isroutine(function):
             path = f"{function.__module__}.{function.__qualname__}"
             if not imports.is_allowed(path):
                 raise refusal(path, key)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a name of a file whose bytes are of another encoding
+        return False
+    return True
 
 
 def check_output(output: str | None, suffix: str) -> None:

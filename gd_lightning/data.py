@@ -181,9 +181,12 @@ class NoisySeries(Series):
         self.offset = offset
 
     def load(self) -> tuple[Tensor, Tensor]:
-        t = torch.arange(self.length).float()
-        noise = torch.rand(self.length, generator=self.generator) * self.noise
-        return t, noise + self.curvature * (t - self.center) ** 2 + self.offset
+        try:
+            t = torch.arange(self.length).float()
+            noise = torch.rand(self.length, generator=self.generator) * self.noise
+            return t, noise + self.curvature * (t - self.center) ** 2 + self.offset
+        except (RuntimeError, OverflowError):
+            raise InputError(f"data.points: given {self.length}, for which there is no memory; give fewer") from None
 
 
 def columns_of(t: list[str] | str) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from gd_lightning.errors import InputError
 from gd_lightning.exit_codes import OF_SIGNALS, WRONG_INPUT
+from gd_lightning.raised import who
 from gd_lightning.terminal import complain, printable
 
 __all__ = ["Ending", "ended", "leave_processes"]
@@ -40,9 +41,13 @@ def ended(command: Callable[[], object], ending: Ending) -> int:
         return WRONG_INPUT
     except Exception as error:
         reason = error.__cause__ or error.__context__
-        if not isinstance(reason, InputError):  # which a class says that a parser was making
+        if isinstance(reason, InputError):  # which a class says that a parser was making
+            complain(reason)
+        elif (whose := who(error)) is not None:
+            said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            complain(f"{whose} raised {said}; leave it out, or give it what it needs")
+        else:
             raise
-        complain(reason)
         return WRONG_INPUT
     if ending.interrupted is None:
         return 0

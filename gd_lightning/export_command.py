@@ -168,12 +168,9 @@ def _from_folder(folder: Path) -> Fitted:
     from gd_lightning.curve import Curve
 
     result = _as_result(folder / "result.json", _text(folder / "result.json"))
-    try:
-        config = yaml_text.load(_text(folder / "config.yaml"))
-        predictors, data = config["model"]["predictors"], config["data"].get("init_args") or {}
-        double = "64" in str(config["trainer"]["precision"])
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{folder / 'config.yaml'} is not the configuration of a fit") from None
+    predictors, data, double = _configured(folder / "config.yaml")
+    if not isinstance(result["function"], str):
+        raise InputError(f"{folder / 'result.json'} names no function; expected what a fit writes")
     curve = Curve(result["function"], None, predictors)
     try:
         values = [torch.tensor(result["parameters"][name], dtype=torch.float64) for name in curve.names]
@@ -188,6 +185,20 @@ def _from_folder(folder: Path) -> Fitted:
     return Fitted(curve, _labels(curve, data))
 
 
+def _configured(file: Path) -> tuple[list[str] | None, dict[str, Any], bool]:
+    """The predictors and the data of a configuration, and whether it computes in double precision."""
+    try:
+        config = yaml_text.load(_text(file))
+        predictors, data = config["model"]["predictors"], config["data"].get("init_args") or {}
+        double = "64" in str(config["trainer"]["precision"])
+        right = isinstance(predictors, list | None) and isinstance(data, dict)
+        if right and all(isinstance(name, str) for name in predictors or ()):
+            return predictors, data, double
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        pass
+    raise InputError(f"{file} is not the configuration of a fit; expected the one that it wrote")
+
+
 def _from_checkpoint(path: Path) -> Fitted:
     from gd_lightning import checkpoints
     from gd_lightning.curve import Curve
@@ -196,10 +207,13 @@ def _from_checkpoint(path: Path) -> Fitted:
     for line in checkpoints.remarks(path, whole):
         warn(line)
     params, given = checkpoint["state_dict"]["curve.params"], checkpoint["hyper_parameters"]
-    curve = Curve(given["function"], None, given["predictors"])
+    curve = Curve(given["function"], None, given.get("predictors"))
+    checkpoints.check_parameters(checkpoint, whole, curve.function_name, curve.names)
     curve.to(params.dtype)
     curve.set_params(params)
-    return Fitted(curve, _labels(curve, checkpoint.get("config", {}).get("data", {}).get("init_args", {})))
+    data = checkpoint.get("config", {}).get("data")
+    columns = data.get("init_args") if isinstance(data, dict) else None
+    return Fitted(curve, _labels(curve, columns if isinstance(columns, dict) else {}))
 
 
 def _labels(curve: "Curve", data: dict[str, Any]) -> tuple[str, ...]:

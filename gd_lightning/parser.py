@@ -5,7 +5,7 @@ from typing import Any, NoReturn
 
 from lightning.pytorch.cli import LightningArgumentParser
 
-from gd_lightning.configurations import only_classes, restrict
+from gd_lightning.configurations import check_values, restrict
 from gd_lightning.exit_codes import WRONG_INPUT
 from gd_lightning.explain import explain
 from gd_lightning.imports import OPTION
@@ -26,7 +26,7 @@ class Parser(LightningArgumentParser):
 
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         config = super().parse_args(*args, **kwargs)
-        only_classes(config)
+        check_values(config)
         return config
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:

@@ -8,6 +8,7 @@ from gd_lightning.checkpoints import differences, epochs_done
 from gd_lightning.configurations import class_at
 from gd_lightning.convergence import DIVERGED
 from gd_lightning.errors import InputError
+from gd_lightning.runs import NEWEST
 
 __all__ = ["check_data", "check_going_on", "check_same"]
 
@@ -23,8 +24,13 @@ def check_going_on(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) -
     Raises:
         InputError: saying why.
     """
-    if "verdicts" not in checkpoint["descent"]:
+    if not {"verdicts", "finished"} <= checkpoint["descent"].keys():
         raise InputError(f"ckpt_path: {path} is of an older gd_lightning, which kept less; start afresh")
+    if not {"optimizer_states", "lr_schedulers"} <= checkpoint.keys():
+        raise InputError(
+            f"ckpt_path: {path} holds the parameters only, as ModelCheckpoint writes them with save_weights_only; a "
+            f"run goes on from its {NEWEST}"
+        )
     verdicts = checkpoint["descent"]["verdicts"].values()
     if checkpoint["descent"]["finished"] and all(status == DIVERGED for status, _ in verdicts):
         raise InputError(
@@ -52,12 +58,13 @@ def check_same(checkpoint: Mapping[str, Any], path: Path, present: dict[str, Any
     if "config" in checkpoint:
         try:
             saved = _essentials(checkpoint["config"])
-        except (LookupError, TypeError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             raise InputError(f"ckpt_path: {path} holds no configuration of a fit; start afresh") from None
         present = _essentials(present)
     else:  # made by a Trainer in Python, which knows no configuration
-        saved = {"model": checkpoint["hyper_parameters"]}
-        present = {"model": {key: present["model"][key] for key in saved["model"]}}
+        given, model = checkpoint["hyper_parameters"], present["model"]
+        saved = {"model": {key: given[key] for key in given if key in model}}
+        present = {"model": {key: model[key] for key in saved["model"]}}
     for key, (old, new) in differences(saved, present).items():
         if goes_on:
             raise InputError(

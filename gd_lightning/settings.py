@@ -22,6 +22,7 @@ __all__ = ["settle"]
 ARTICLE_EPOCHS = 10
 FIRST_LOOK_STEPS = 100  # an epoch, where a table is fitted and no limit given
 PRECISIONS = ("None", "32", "32-true", "64", "64-true")  # in fewer bits the loss of most data is infinite
+MOST_PROCESSES = 2**31 - 1  # torch counts them in so many bits
 MADE = {"model": CurveFit, "plots": PredictionPlots, "stopping": Stopping, "trainer": Trainer}
 
 
@@ -37,9 +38,10 @@ def settle(config: Any, command: str, typed: Sequence[str], untouched: Any) -> N
     Raises:
         InputError: naming the key that no fit takes.
     """
-    for section in ("model", "data", "trainer"):
-        if config.get(section) is None:
-            raise InputError(f"{section}: given null, expected keys and values; --print_config shows them")
+    for section in (*MADE, "data"):
+        if not isinstance(given := config.get(section), Namespace):
+            shown = "null" if given is None else repr(given)
+            raise InputError(f"{section}: given {shown}, expected keys and values; --print_config shows them")
     for section, made in {**MADE, "data": class_at(config.data.class_path)}.items():
         _refuse_null(section, made, config.data.init_args if section == "data" else config[section])
     _settle_seed(config)
@@ -128,6 +130,9 @@ def _settle_limits(trainer: Any, typed: Sequence[str]) -> None:
 
 def _refuse_settings(trainer: Any) -> None:
     """What Lightning takes and a fit does not."""
+    for name in ("devices", "num_nodes"):
+        if str(trainer[name]).isdecimal() and int(trainer[name]) > MOST_PROCESSES:
+            raise InputError(f"trainer.{name}: given {trainer[name]}, expected as many as there are")
     if trainer.limit_train_batches == 0 or trainer.limit_predict_batches == 0:
         raise InputError("trainer: a limit of 0 batches leaves nothing to fit or predict; leave it out")
     if "://" in str(trainer.default_root_dir):

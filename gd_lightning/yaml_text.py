@@ -25,7 +25,8 @@ def bounded(read: Callable[[str], Any], text: str) -> Any:
     """What a reader makes of a text that may be hostile.
 
     Raises:
-        yaml.YAMLError: the reader's, or that the text is too long or what it stands for too large or nested too deeply.
+        yaml.YAMLError: the reader's; that a value is none of its kind, such as the date 2021-99-99; or that the text is
+            too long, or what it stands for too large or nested too deeply.
     """
     if len(text) > MOST_LETTERS:
         raise yaml.YAMLError(f"{len(text):,} letters, expected at most {MOST_LETTERS:,}")
@@ -33,6 +34,9 @@ def bounded(read: Callable[[str], Any], text: str) -> Any:
         value = read(text)
     except RecursionError:
         raise yaml.YAMLError(f"nested too deeply, expected at most {DEEPEST} levels") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # how YAML fails on what is no number or date, and has the tag or the form of one
+        raise yaml.YAMLError(f"a value that cannot be read: {error}") from None
     if isinstance(value, dict | list):
         _count(value, {}, 0)
     return value

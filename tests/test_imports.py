@@ -21,6 +21,7 @@ CORE = [
     "command",
     "runs",
     "checkpoints",
+    "checkpoint_shape",
     "imports",
     "yaml_text",
     "files",
