@@ -42,7 +42,7 @@ from gd_lightning.landscape import check_axes
 from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.module import CurveFit
 from gd_lightning.parser import Parser
-from gd_lightning.points import Points, check_kept, check_numbers
+from gd_lightning.points import Points, check_kept, check_numbers, check_sigma_kept
 from gd_lightning.predictions import in_order_of_the_data, prediction_rows, uncertainty_of_run
 from gd_lightning.quiet import silence
 from gd_lightning.raised import while_restoring
@@ -340,6 +340,8 @@ class CommandLine(LightningCLI):
         double = "64" in str(self._get(self.config, "trainer").precision)
         converted = points.to(torch.empty(0, dtype=torch.float64 if double else torch.float32))
         check_kept(points.targets, converted.targets)
+        if points.sigma is not None and converted.sigma is not None:
+            check_sigma_kept(points.sigma, converted.sigma)
         return converted
 
     def fit(self, model: CurveFit, ckpt_path: str | None, **kwargs: Any) -> None:

@@ -17,7 +17,7 @@ from gd_lightning import __all__ as public
 from gd_lightning import imports, yaml_text
 from gd_lightning.errors import InputError
 
-__all__ = ["check_output", "class_at", "check_values", "refusal", "restrict"]
+__all__ = ["check_output", "check_values", "class_at", "refusal", "restrict"]
 
 MODULES = (
     "gd_lightning.callbacks",
@@ -90,15 +90,17 @@ def _may_be_named(path: str) -> bool:
 
 
 def check_values(config: Namespace) -> None:
-    """Refuse functions, where a class takes some among its arguments, unless the user allows their module; and texts
-    that name no file on any machine, or none of TensorBoard's.
+    """Refuse values that the types of the keys let through.
+
+    Those are functions among the arguments of a class, unless the user allows their module; and texts that name no
+    file, or none that TensorBoard can write.
 
     Raises:
         InputError: naming the first one.
     """
     for key, value in _values(config, ""):
         if isinstance(value, str) and "\0" in value:
-            raise InputError(f"{key}: given {value!r}, expected a text without the letter 0")
+            raise InputError(f"{key}: given {value!r}, expected text without a NUL character, which no name has")
         if isinstance(value, str) and key.startswith("trainer.") and not _is_utf8(value):
             raise InputError(f"{key}: given {value!r}, expected a name in UTF-8, in which TensorBoard writes its own")
         function = value.func if isinstance(value, partial) else value

@@ -19,6 +19,7 @@ __all__ = [
     "check_kept",
     "check_numbers",
     "check_shapes",
+    "check_sigma_kept",
     "check_sizes",
     "lent",
     "masked",
@@ -208,6 +209,9 @@ def as_points(
                 f"sigma has shape {tuple(deviations.shape)} and y has shape {tuple(targets.shape)}; "
                 "expected one standard deviation for all points or one for each"
             ) from None
+        if not ((deviations > 0) & (deviations < torch.inf)).all():
+            given = as_numbers("sigma", sigma, torch.float64, device)
+            check_sigma_kept(given.expand_as(targets), deviations)
     return Points(predictors, targets, deviations), names
 
 
@@ -383,6 +387,21 @@ def check_kept(before: Tensor, after: Tensor) -> None:
         )
 
 
+def check_sigma_kept(before: Tensor, after: Tensor) -> None:
+    """Refuse standard deviations that a lower precision takes for something else: 0, or that there is no point.
+
+    Raises:
+        InputError: naming the first of them.
+    """
+    lost = (torch.isinf(after) & ~torch.isinf(before)) | ((after == 0) & (before > 0))
+    if lost.any():
+        *_, point = lost.nonzero()[0].tolist()
+        raise InputError(
+            f"sigma: point {point + 1} of {lost.shape[-1]} is {before[lost][0].item():g}, which {after.dtype} does not "
+            "hold; multiply all of them if only their relative magnitudes matter, or compute in double precision"
+        )
+
+
 def check_sizes(points: Points) -> None:
     """Refuse a series whose largest number has no square in its precision: least squares would find nothing in it.
 
@@ -390,15 +409,17 @@ def check_sizes(points: Points) -> None:
         InputError: naming the point, and what to multiply it with.
     """
     least, most = sizes(points.targets.dtype)
-    scaled = [] if points.sigma is None else [("y/sigma", points.targets / points.sigma)]
-    for name, values in (("y", points.targets), *scaled):
+    weighted = [] if points.sigma is None else [("y/sigma", points.sigma)]
+    for name, sigma in (("y", torch.ones_like(points.targets)), *weighted):
+        values = points.targets / sigma
         size = values.abs()
         if not len(size) or size.max() == 0 or least <= size.max() <= most:
             continue
         point = int(size.argmax())
-        power = -math.floor(math.log10(size[point].item()))
+        y, width = points.targets[point].item(), sigma[point].item()
+        power = -math.floor(math.log10(abs(y)) - math.log10(width))  # of what may be no number any more
         hint = "" if values.dtype == torch.float64 else ", or compute in double precision"
         raise InputError(
-            f"{name}: point {point + 1} of {len(size)} is {values[point].item():g}, and {values.dtype} computes with "
+            f"{name}: point {point + 1} of {len(size)} is {y / width:g}, and {values.dtype} computes with "
             f"squares of {least:.0e} to {most:.0e}; multiply it by 1e{power:+d}{hint}"
         )

@@ -58,6 +58,8 @@ def check_same(checkpoint: Mapping[str, Any], path: Path, present: dict[str, Any
     if "config" in checkpoint:
         try:
             saved = _essentials(checkpoint["config"])
+        except InputError:
+            raise
         except (LookupError, TypeError, ValueError, AttributeError):
             raise InputError(f"ckpt_path: {path} holds no configuration of a fit; start afresh") from None
         present = _essentials(present)

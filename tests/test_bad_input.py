@@ -1,5 +1,7 @@
 """Wrong input on the real command line: one line, exit code 2, nothing written."""
 
+import os
+
 import pytest
 from conftest import forked
 
@@ -32,6 +34,14 @@ FILES = {
     "curves.py": "def f(t, a):\n    return a * t\n\n\nthing = 3\n",
     "broken_curves.py": "def f(t, a)\n",
     "ties.yaml": "model: {parameters: {a: {expr: b}, b: {expr: 2*a}}}\n",
+    "wrong.yaml": "model: {lr: !!int x}\n",
+    "digits.yaml": f"model: {{lr: {'1' * 5000}}}\n",
+    "nul.yaml": 'trainer: {default_root_dir: "a\\0b"}\n',
+    "nul_logger.yaml": 'trainer: {logger: {class_path: CSVLogger, init_args: {save_dir: "a\\0b"}}}\n',
+    "nul_output.yaml": '{ckpt_path: last, output: "a\\0b.csv"}\n',
+    "five.yaml": "model: 5\n",
+    "small.csv": "speed,dist,err\n1,2,1e-44\n2,3,1e-44\n3,4,1e-44\n",
+    "wide.csv": "speed,dist,err\n1,2,1e50\n2,3,1e50\n3,4,1e50\n",
     "bounds.yaml": "model: {parameters: {a: {init: 1, min: 2}}}\n",
 }
 CASES = {
@@ -103,6 +113,33 @@ CASES = {
     "limits that are none": (["fit", "--plots.ylim=[5,5]"], ["plots.ylim: given [5.0, 5.0]", "the lower one first"]),
     "missing config": (["fit", "--config=quadratik.yaml"], ["no such file: quadratik.yaml", "'quadratic.yaml'?"]),
     "broken config": (["fit", "--config=broken.yaml"], ["not valid YAML", "line 1"]),
+    "a number that is none": (["fit", "--config=wrong.yaml"], ["not valid YAML", "line 1: 'x' cannot be read as int"]),
+    "a number of 5000 digits": (["fit", "--config=digits.yaml"], ["not valid YAML", "cannot be read as int"]),
+    "a section that is a number": (["fit", "--config=five.yaml"], ["model: given 5, expected keys and values"]),
+    "a folder with a NUL character": (["fit", "--config=nul.yaml"], [r"trainer.default_root_dir: given 'a\x00b'"]),
+    "a logger with a NUL character": (
+        ["fit", "--config=nul_logger.yaml"],
+        ["trainer.logger.init_args.save_dir", "NUL"],
+    ),
+    "a file with a NUL character": (["predict", "--config=nul_output.yaml"], [r"output: given 'a\x00b.csv'"]),
+    "a folder that is not UTF-8": (
+        ["fit", "--trainer.default_root_dir", os.fsdecode(b"r\xe9")],
+        ["trainer.default_root_dir: given 'r\\udce9'", "UTF-8"],
+    ),
+    "a sigma whose weight is beyond numbers": (
+        [*TABLE, "--data.path=small.csv", "--data.sigma=err", "--model.lr=auto", "--model.function=linear"],
+        ["y/sigma: point 1 of 3 is 2.03893e+44", "multiply it by 1e-44, or compute in double precision"],
+    ),
+    "a sigma whose weight a sweep cannot hold": (
+        ["sweep", *TABLE[1:], "--data.path=small.csv", "--data.sigma=err", "--model.function=linear"],
+        ["y/sigma: point 1 of 3 is 2.03893e+44"],
+    ),
+    "a sigma beyond the precision": (
+        [*TABLE, "--data.path=wide.csv", "--data.sigma=err", "--model.lr=auto", "--model.function=linear"],
+        ["sigma: point 1 of 3 is 1e+50, which torch.float32 does not hold", "or compute in double precision"],
+    ),
+    "too long a name of a run": (["report", "a" * 300], ["report: aaa", "File name too long"]),
+    "too long a name of an export": (["export", "a" * 300, "--to=formula"], ["export: aaa", "File name too long"]),
     "missing table": ([*TABLE, "--data.path=goood.csv"], ["goood.csv is no such file", "did you mean 'good.csv'?"]),
     "missing column": ([*TABLE, "--data.path=good.csv", "--data.y=dits"], ["no column 'dits'", "'dist'?"]),
     "no column with the data": (

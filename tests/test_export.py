@@ -336,6 +336,9 @@ def test_a_saved_fit_is_exported_too(tmp_path, capsys):
         (("other.json", "--to", "formula"), "other.json is JSON of something else"),
         (("lost", "--to", "formula"), "does not hold a number for each of a, b; expected a run that has not diverged"),
         (("odd", "--to", "formula"), "config.yaml is not the configuration of a fit"),
+        (("data", "--to", "formula"), "config.yaml is not the configuration of a fit"),
+        (("names", "--to", "formula"), "config.yaml is not the configuration of a fit"),
+        (("tag", "--to", "formula"), "config.yaml is not the configuration of a fit"),
         (("x.ckpt", "--to", "formula"), "x.ckpt is no checkpoint of a fit"),
     ],
     ids=str,
@@ -347,6 +350,9 @@ def test_what_cannot_be_exported_is_one_line(args, message, tmp_path, monkeypatc
     for folder, values, config in (
         ("lost", "null", "model: {predictors: null}\ndata: {}\ntrainer: {precision: null}\n"),
         ("odd", "1.0", "[]\n"),
+        ("data", "1.0", "model: {predictors: null}\ndata: {init_args: 5}\ntrainer: {precision: null}\n"),
+        ("names", "1.0", "model: {predictors: 5}\ndata: {}\ntrainer: {precision: null}\n"),
+        ("tag", "1.0", "model: !!int x\n"),
     ):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "result.json").write_text(

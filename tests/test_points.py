@@ -209,7 +209,7 @@ def test_what_is_no_row_of_numbers_is_refused_in_one_line(arguments, message):
         ((T, Y, 0), "sigma: point 1 of 3 is 0, expected a standard deviation above 0"),
         ((T, Y, [1, -1, 1]), "sigma: point 2 of 3 is -1"),
         ((T, Y, [1, 1, math.nan]), "sigma: point 3 of 3 is nan"),
-        ((T, Y, 1e-60), "sigma: point 1 of 3 is 0"),
+        ((T, Y, 1e-60), "sigma: point 1 of 3 is 1e-60, which torch.float32 does not hold"),
     ],
 )
 def test_points_that_cannot_be_fitted_are_refused_in_one_line(arguments, message):
@@ -321,3 +321,22 @@ def test_some_of_many_points_are_always_the_same_and_none_comes_twice():
     assert len(kept.unique()) == 200
     assert kept.diff().unique().numel() > 100  # no step between them comes again and again
     assert torch.equal(some_of(5, 200).sort().values, torch.arange(5))
+
+
+@pytest.mark.parametrize("sigma", [1e50, 1e-50, [1.0, 1e50, 1.0, 1.0]], ids=str)
+def test_a_sigma_that_the_precision_does_not_hold_is_refused(sigma):
+    t, y = [0.0, 1.0, 2.0, 3.0], [1.0, 3.0, 5.0, 8.0]
+    with pytest.raises(InputError, match=r"sigma: point [12] of 4 is 1e[+-]50, which torch\.float32 does not hold"):
+        as_points(t, y, sigma)
+    points, _ = as_points(t, y, sigma, torch.float64)
+    assert points.present.all()
+
+
+def test_an_infinite_sigma_still_says_that_there_is_no_point():
+    points, _ = as_points([0.0, 1.0], [[1.0, 3.0]] * 2, [[1.0, math.inf], [2.0, 1.0]])
+    assert points.present.tolist() == [[True, False], [True, True]]
+
+
+def test_a_weight_beyond_all_numbers_is_refused():
+    with pytest.raises(InputError, match=r"y/sigma: point 1 of 3 is inf, and torch\.float64 .*; multiply it by 1e-40"):
+        fit("linear", [0, 1, 2], [1e140, 2e140, 2e140], sigma=1e-260)
