@@ -150,7 +150,7 @@ class PredictionPlots(Callback):
         return {"frames": self.frames}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.frames = state_dict["frames"]
+        self.frames = dict(state_dict["frames"])
 
     def _draw_descent(self, trainer: Trainer, module: CurveFit, folder: Path) -> None:
         """The way through the landscape of the loss, and each parameter against step."""

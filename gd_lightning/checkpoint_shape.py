@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 __all__ = ["strange"]
@@ -15,8 +16,18 @@ def strange(checkpoint: Any) -> str | None:
     for key, is_right in HOLDS.items():
         if not is_right(_at(checkpoint, key.split("/"))):
             return key.replace("/", ".")
-    series, batch = checkpoint.get("series"), tuple(checkpoint["state_dict"]["curve.params"].shape[:-1])
-    return "series" if series and batch != (len(series),) else None
+    state, descent = checkpoint["state_dict"], checkpoint["descent"]
+    shape = state["curve.params"].shape
+    kept = {
+        "state_dict.curve.initial_params": [state.get("curve.initial_params")],
+        "descent.params_before": [descent.get("params_before")],
+        "descent.path": [params for _, params in descent.get("path", ())],
+    }
+    for key, tensors in kept.items():
+        if any(one is not None and one.shape != shape for one in tensors):
+            return key
+    series = checkpoint.get("series")
+    return "series" if series and tuple(shape[:-1]) != (len(series),) else None
 
 
 def _at(value: Any, keys: list[str]) -> Any:
@@ -28,7 +39,11 @@ def _at(value: Any, keys: list[str]) -> Any:
 
 
 def _numbers(value: Any) -> bool:
-    return isinstance(value, Tensor) and value.is_floating_point() and value.dim() > 0
+    return isinstance(value, Tensor) and value.dtype in (torch.float32, torch.float64) and value.dim() > 0
+
+
+def _number(value: Any) -> bool:
+    return type(value) is float
 
 
 def _count(value: Any) -> bool:
@@ -57,7 +72,13 @@ def _verdict(value: Any) -> bool:
 
 
 def _history(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is float for one in value)
+    return isinstance(value, list) and all(map(_number, value))
+
+
+def _path(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(one, list | tuple) and len(one) == 2 and _count(one[0]) and _numbers(one[1]) for one in value
+    )
 
 
 def _absent_or(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -76,7 +97,14 @@ HOLDS: dict[str, Callable[[Any], bool]] = {
     "hyper_parameters/predictors": _null_or(_texts),
     "descent": lambda value: isinstance(value, Mapping),
     # what older ones lack, or those of a Trainer in Python
+    "state_dict/curve.initial_params": _absent_or(_numbers),
+    "descent/params_before": _absent_or(_numbers),
+    "descent/path": _absent_or(_path),
     "descent/rmse_history": _absent_or(_history),
+    "descent/loss": _absent_or(_number),
+    "descent/first_loss": _absent_or(_number),
+    "descent/stride": _absent_or(lambda value: _count(value) and value > 0),
+    "descent/next_look": _absent_or(_count),
     "descent/verdicts": _absent_or(_mapping_of(_verdict)),
     "descent/finished": _absent_or(lambda value: isinstance(value, bool)),
     "config": _absent_or(lambda value: isinstance(value, dict) and _plain(value)),

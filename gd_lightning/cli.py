@@ -46,7 +46,7 @@ from gd_lightning.points import Points, check_kept, check_numbers, check_sigma_k
 from gd_lightning.predictions import in_order_of_the_data, prediction_rows, uncertainty_of_run
 from gd_lightning.quiet import silence
 from gd_lightning.raised import while_restoring
-from gd_lightning.resume import check_data, check_going_on, check_same
+from gd_lightning.resume import check_batch, check_data, check_going_on, check_same
 from gd_lightning.run_config import RunConfig, fingerprint, plain_config
 from gd_lightning.run_folder import RunLogger, claimed, run_folder
 from gd_lightning.runs import LOGS, run_of
@@ -57,7 +57,6 @@ from gd_lightning.streamed import StreamedTable
 from gd_lightning.sweep_report import sweep_report, write_run
 from gd_lightning.terminal import complain, say, warn
 from gd_lightning.uncertainty import LEVEL, check_level
-from gd_lightning.words import describe_batch
 
 __all__ = ["CommandLine", "run"]
 
@@ -325,6 +324,7 @@ class CommandLine(LightningCLI):
         ckpt_path = self._get(self.config, "ckpt_path")
         checkpoints.check_parameters(self.checkpoint, ckpt_path, self.model.curve.function_name, self.model.curve.names)
         check_data(self.checkpoint, ckpt_path, fingerprint(self.datamodule))
+        check_batch(self.checkpoint, ckpt_path, points.batch)
         if self.trainer.is_global_zero:
             done = self.checkpoint["global_step"]
             say(f"Going on from {ckpt_path} after step {done}.")
@@ -370,12 +370,7 @@ class CommandLine(LightningCLI):
         except RuntimeError as error:  # whatever else somebody may have put there
             raise InputError(f"ckpt_path: {ckpt_path} cannot be read: {error}") from None
         in_order_of_the_data(model, self.checkpoint.get("series") or [], datamodule.series_names)
-        fitted = tuple(model.curve.params.shape[:-1])
-        if fitted != points.batch:
-            raise InputError(
-                f"data: {describe_batch(points.batch)}, and {ckpt_path} was fitted to {describe_batch(fitted)}; "
-                "expected the same number of series"
-            )
+        check_batch({"state_dict": model.state_dict()}, ckpt_path, points.batch)
         level = check_level(self._get(self.config, "level"))
         told, remark = uncertainty_of_run(model, Path(ckpt_path), datamodule.series_names)
         [(points, preds)] = self.trainer.predict(model, datamodule=datamodule) or []

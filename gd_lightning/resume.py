@@ -9,8 +9,9 @@ from gd_lightning.configurations import class_at
 from gd_lightning.convergence import DIVERGED
 from gd_lightning.errors import InputError
 from gd_lightning.runs import NEWEST
+from gd_lightning.words import describe_batch
 
-__all__ = ["check_data", "check_going_on", "check_same"]
+__all__ = ["check_batch", "check_data", "check_going_on", "check_same"]
 
 
 def check_going_on(checkpoint: Mapping[str, Any], path: Path, max_epochs: int) -> None:
@@ -93,6 +94,25 @@ def check_data(checkpoint: Mapping[str, Any], path: str, now: str) -> None:
         raise InputError(
             f"data: {before} when {path} was written and {now} now; a resumed run needs the same data, so restore "
             "them or leave out --ckpt_path"
+        )
+
+
+def check_batch(checkpoint: Mapping[str, Any], path: str, now: tuple[int, ...]) -> None:
+    """Refuse another number of series.
+
+    Args:
+        checkpoint: of the run, or what it has come to.
+        path: where it is.
+        now: the shape of the series in the data.
+
+    Raises:
+        InputError: they are not those of the run.
+    """
+    fitted = tuple(checkpoint["state_dict"]["curve.params"].shape[:-1])
+    if fitted != now:
+        raise InputError(
+            f"data: {describe_batch(now)}, and {path} was fitted to {describe_batch(fitted)}; expected the same number "
+            "of series"
         )
 
 

@@ -42,7 +42,7 @@ def test_what_a_fit_writes_is_not_strange(kept):
     assert kept[0].keys() >= {key.partition("/")[0] for key in HOLDS}
 
 
-@pytest.mark.parametrize("value", [5.5, (1, 2), torch.tensor([1, 2])], ids=repr)
+@pytest.mark.parametrize("value", [b"5", (1, 2), torch.tensor([1, 2])], ids=repr)
 @pytest.mark.parametrize("key", HOLDS)
 def test_a_thing_of_another_kind_is_seen(kept, key, value):
     assert strange(changed(kept[0], key, value)) == key.replace("/", ".")
@@ -60,6 +60,11 @@ def test_a_thing_of_another_kind_is_seen(kept, key, value):
         ("descent/verdicts", {0: "converged"}),
         ("callbacks", {"EarlyStopping": 5}),
         ("series", ["a", "b"]),
+        ("state_dict/curve.params", torch.ones(3).half()),
+        ("state_dict/curve.initial_params", torch.ones(2)),
+        ("descent/params_before", torch.ones(7)),
+        ("descent/path", [(0, torch.ones(7))]),
+        ("descent/stride", 0),
         *((key, MISSING) for key in list(HOLDS)[:4]),
     ],
 )
@@ -73,12 +78,9 @@ EXPORT = ["export", "x.ckpt", "--to=formula"]
 CASES = {
     "configuration": ("config", torch.tensor([1.0]), [GO_ON, PREDICT, EXPORT], "a damaged one (by its config)"),
     "hyperparameters": ("hyper_parameters", MISSING, [EXPORT], "(by its hyper_parameters.function)"),
-    "a parameter": (
-        "state_dict/curve.params",
-        torch.tensor([1.0]),
-        [GO_ON, PREDICT, EXPORT],
-        "x.ckpt holds 1 parameter, and quadratic has a, b, c",
-    ),
+    "function": ("config/model/function", "linear", [GO_ON, PREDICT], "x.ckpt holds 3 parameters, and linear has a, b"),
+    "exported": ("hyper_parameters/function", "linear", [EXPORT], "x.ckpt holds 3 parameters, and linear has a, b"),
+    "pictures": ("callbacks/PredictionPlots/frames", 5, [GO_ON], "x.ckpt cannot be gone on with (TypeError: "),
     "rule": ("optimizer_states", [1], [GO_ON], "x.ckpt cannot be gone on with (AttributeError: "),
     "schedule": ("lr_schedulers", 5, [GO_ON], "x.ckpt cannot be gone on with (TypeError: "),
     "version": ("pytorch-lightning_version", "x", [GO_ON], "x.ckpt cannot be gone on with (InvalidVersion: "),
@@ -108,6 +110,16 @@ def test_a_command_says_in_one_line_what_is_wrong_with_it(here, kept, key, value
     torch.save(changed(kept[0], key, value), here / "x.ckpt")
     for args in commands:
         assert said in refused(args, capfd)
+
+
+def test_another_number_of_series_is_seen(here, kept, capfd):
+    content = copy.deepcopy(kept[0])
+    for one in ("params", "initial_params"):
+        content["state_dict"][f"curve.{one}"] = torch.ones(2, 3)
+    content["descent"] |= {"params_before": torch.ones(2, 3), "path": []}
+    torch.save(content, here / "x.ckpt")
+    for args in (GO_ON, PREDICT):
+        assert "data: one series, and x.ckpt was fitted to 2 series side by side" in refused(args, capfd)
 
 
 def test_the_parameters_alone_are_enough_to_predict_and_too_little_to_go_on(here, kept, capfd):
