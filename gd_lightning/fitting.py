@@ -19,7 +19,7 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting_checks import DOMAINS
 from gd_lightning.levenberg_marquardt import MOST_STEPS, LevenbergMarquardt
 from gd_lightning.losses import Loss, make_loss, mse
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, is_many, make_rule
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, check_lr, is_many, make_optimizer
 from gd_lightning.points import Points, as_numbers, as_points, check_numbers, check_shapes, check_sizes, masked, weighed
 from gd_lightning.resolve import Function, arguments, resolve
 from gd_lightning.result import FitResult
@@ -390,7 +390,7 @@ def fit(
     check_absolute(absolute_sigma, sigma is not None or weights is not None)
     usual = LevenbergMarquardt if lr is None and scheduler is None else SGD
     rule: Rule = usual if optimizer is None else optimizer
-    trial = make_rule(rule, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
+    trial = make_optimizer(rule, torch.nn.Parameter(torch.zeros(1)), ARTICLE_LR)
     least_squares = isinstance(trial, LevenbergMarquardt)
     steps = whole_number("steps", (MOST_STEPS if least_squares else ARTICLE_STEPS) if steps is None else steps, least=1)
     if least_squares and lr is not None:
@@ -413,7 +413,7 @@ def fit(
         began = set_start(curve, points, torch.Generator().manual_seed(seed), start, init)
         start_each(curve, own)
         chosen = ARTICLE_LR if least_squares else choose_lr(lr, trial, curve, points, began, loss_function)
-        optimizer = make_rule(rule, curve.params, chosen)
+        optimizer = make_optimizer(rule, curve.params, chosen)
         schedule = make_scheduler(scheduler, optimizer, lr)
         told = None
         descent = Descent(curve, loss_function, Tolerance.of(points.targets.dtype, tolerance), schedule)

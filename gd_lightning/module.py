@@ -24,7 +24,7 @@ from gd_lightning.errors import InputError, suggest
 from gd_lightning.fitting import check_absolute, check_compiled, choose_lr, make_scheduler, read_lr, refreshed
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, pooled_rmse, root
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_rule
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, UpdateRule, make_optimizer
 from gd_lightning.points import Points, Predictors
 from gd_lightning.result import FitResult, by_name, plain
 from gd_lightning.starts import check_start, is_linear, set_start
@@ -131,7 +131,7 @@ class CurveFit(LightningModule):
         init = None if init is None else {name: float(value) for name, value in init.items()}
         # refuse what is wrong now, not when the run has begun
         rule: Rule = SGD if optimizer is None else optimizer
-        trial = make_rule(rule, self.curve.params, ARTICLE_LR)
+        trial = make_optimizer(rule, self.curve.params, ARTICLE_LR)
         make_scheduler(scheduler, trial, given_lr)
         if compile:
             check_compiled(trial, scheduler, steps_per_epoch, "steps_per_epoch")
@@ -241,7 +241,7 @@ class CurveFit(LightningModule):
         Raises:
             InputError: saying what to leave out.
         """
-        if isinstance(make_rule(self.rule, self.curve.params, ARTICLE_LR), LevenbergMarquardt):
+        if isinstance(make_optimizer(self.rule, self.curve.params, ARTICLE_LR), LevenbergMarquardt):
             raise InputError(
                 "optimizer: LevenbergMarquardt needs the residuals of all points at once, and a streamed table has "
                 "them a part at a time; choose SGD, Momentum, Adam or another rule of a gradient"
@@ -327,7 +327,7 @@ class CurveFit(LightningModule):
         return points, self(points.t)
 
     def configure_optimizers(self) -> Optimizer:
-        optimizer = make_rule(self.rule, self.curve.params, self.lr)
+        optimizer = make_optimizer(self.rule, self.curve.params, self.lr)
         self.descent.schedule(make_scheduler(self.scheduler, optimizer))
         return optimizer
 

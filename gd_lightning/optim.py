@@ -29,7 +29,7 @@ __all__ = [
     "check_lr",
     "growth_of",
     "is_many",
-    "make_rule",
+    "make_optimizer",
     "rule_name",
 ]
 
@@ -69,7 +69,7 @@ def _check_eps(eps: float) -> None:
         raise InputError(f"optimizer: eps is {eps!r}, expected a finite number above 0, such as 1e-8")
 
 
-def make_rule(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:
+def make_optimizer(rule: Rule, params: Parameter, lr: float | Tensor) -> Optimizer:
     """The optimizer that steps some parameters.
 
     Args:

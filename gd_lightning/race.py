@@ -14,7 +14,7 @@ from gd_lightning.curve import Curve
 from gd_lightning.descent import Descent
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import Loss, mse
-from gd_lightning.optim import Rule, UpdateRule, make_rule
+from gd_lightning.optim import Rule, UpdateRule, make_optimizer
 from gd_lightning.points import Points
 
 __all__ = ["Course", "race"]
@@ -25,7 +25,7 @@ class SideBySide(Optimizer):
 
     Args:
         params: the tensor.
-        rules: K update rules, as `make_rule` takes them.
+        rules: K update rules, as `make_optimizer` takes them.
         lrs: K learning rates.
     """
 
@@ -33,7 +33,7 @@ class SideBySide(Optimizer):
         super().__init__([params], {"lr": math.nan})
         self.params = params
         self.rows = [Parameter(row) for row in params.detach()]  # which share its memory
-        self.optimizers = [make_rule(rule, row, lr) for rule, row, lr in zip(rules, self.rows, lrs, strict=True)]
+        self.optimizers = [make_optimizer(rule, row, lr) for rule, row, lr in zip(rules, self.rows, lrs, strict=True)]
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -54,7 +54,7 @@ def _together(params: Parameter, rules: Sequence[Rule], lrs: Sequence[float | Te
     ):
         return side_by_side
     each = [torch.as_tensor(other.param_groups[0]["lr"], dtype=torch.float64) for other in side_by_side.optimizers]
-    rule = make_rule(rules[0], params, lrs[0])
+    rule = make_optimizer(rules[0], params, lrs[0])
     rule.param_groups[0]["lr"] = torch.stack([lr.reshape(-1) for lr in each]).to(params.detach())
     return rule
 
@@ -96,7 +96,9 @@ def race(
         loss_function: what is descended.
         steps: how many steps each takes; fewer where all have arrived.
     """
-    trials = [make_rule(rule, Parameter(starts[i]), lr) for i, (rule, lr) in enumerate(zip(rules, lrs, strict=True))]
+    trials = [
+        make_optimizer(rule, Parameter(starts[i]), lr) for i, (rule, lr) in enumerate(zip(rules, lrs, strict=True))
+    ]
     apart = [i for i, rule in enumerate(trials) if isinstance(rule, LevenbergMarquardt)]
     others = [i for i in range(len(rules)) if i not in apart]
     course = Course(
@@ -113,7 +115,7 @@ def race(
         for i in apart:
             curve.to(torch.float64).set_params(starts[i : i + 1])
             exact = points.to(curve.params.detach())
-            optimizer = make_rule(rules[i], curve.params, lrs[i])
+            optimizer = make_optimizer(rules[i], curve.params, lrs[i])
             _fill(course, [i], *_descend(curve, exact, optimizer, loss_function, steps))
     finally:
         curve.to(dtype).set_params(starts[0])

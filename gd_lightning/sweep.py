@@ -12,7 +12,7 @@ from gd_lightning.errors import InputError
 from gd_lightning.fitting import check_seed, choose_lr, prepare, read_lr, whole_number
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss
-from gd_lightning.optim import ARTICLE_LR, SGD, Rule, make_rule, rule_name
+from gd_lightning.optim import ARTICLE_LR, SGD, Rule, make_optimizer, rule_name
 from gd_lightning.points import Points
 from gd_lightning.race import race
 from gd_lightning.resolve import Function
@@ -139,7 +139,7 @@ def side_by_side(
         raise InputError(f"lr: given {lr!r} to a sweep of learning rates; give lrs, such as lrs=[1e-6, 1e-5, 1e-4]")
     loss_function = make_loss(loss)
     lr = read_lr(lr, curve.names)
-    trial = make_rule(optimizer, curve.params, ARTICLE_LR)
+    trial = make_optimizer(optimizer, curve.params, ARTICLE_LR)
     mappings = starts_by_name(starts) if kind == "starts" else []
     began = set_start(curve, points, generator, start, {**(init or {}), **mappings[0]} if mappings else init)
     first = curve.params.detach().clone()
@@ -164,7 +164,7 @@ def side_by_side(
             [chosen] * len(begin),
         )
     curve.start(first)
-    optimizers = [make_rule(rule, curve.params, value) for rule, value in zip(each_rule, each_lr, strict=True)]
+    optimizers = [make_optimizer(rule, curve.params, value) for rule, value in zip(each_rule, each_lr, strict=True)]
     if kind != "rules" and not isinstance(optimizers[0], LevenbergMarquardt):
         told = guidance(curve, points, optimizers[0], loss_function, linear=is_linear(curve, points))
     course = race(curve, points, each_rule, each_lr, begin, loss_function, steps)

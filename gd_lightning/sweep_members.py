@@ -17,7 +17,7 @@ from gd_lightning.fitting import read_lr, whole_number
 from gd_lightning.least_squares import jacobian
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt, minimum
 from gd_lightning.losses import Loss, mae, mse
-from gd_lightning.optim import ARTICLE_LR, Rule, check_lr, make_rule, rule_name
+from gd_lightning.optim import ARTICLE_LR, Rule, check_lr, make_optimizer, rule_name
 from gd_lightning.points import Points, as_numbers
 from gd_lightning.starts import RANDOM, is_linear
 
@@ -33,7 +33,7 @@ Members = tuple[list[str], list[Rule], list[Any]]
 
 def of_lrs(curve: Curve, points: Points, lrs: Any, rule: Rule, loss_function: Loss, steps: int) -> Members:
     """Labels, rules and learning rates of a sweep of learning rates."""
-    if isinstance(make_rule(rule, curve.params, ARTICLE_LR), LevenbergMarquardt):
+    if isinstance(make_optimizer(rule, curve.params, ARTICLE_LR), LevenbergMarquardt):
         raise InputError("lrs: LevenbergMarquardt has no learning rate; expected another rule, such as SGD")
     if lrs is None:
         values = _around_the_limit(curve, points, rule, loss_function, steps)
@@ -60,7 +60,7 @@ def of_rules(curve: Curve, points: Points, rules: Sequence[Any], lr: Any, loss_f
     names, values = [], []
     for rule, given in pairs:
         given = read_lr(given, curve.names)
-        trial = make_rule(rule, curve.params, ARTICLE_LR)
+        trial = make_optimizer(rule, curve.params, ARTICLE_LR)
         if isinstance(trial, LevenbergMarquardt):
             given = ARTICLE_LR  # which it does not use
         elif given is None or isinstance(given, str):
@@ -84,7 +84,7 @@ def _around_the_limit(curve: Curve, points: Points, rule: Rule, loss_function: L
         way = _way_to_go(curve, points, loss_function)
         low, high = 0.1 * way / steps, way
     else:
-        trial = make_rule(rule, curve.params, ARTICLE_LR)
+        trial = make_optimizer(rule, curve.params, ARTICLE_LR)
         smooth = mse if loss_function is mae else loss_function
         told = guidance(curve, points, trial, smooth, linear=is_linear(curve, points))
         limit = told.sgd_limit if math.isnan(told.largest_stable_lr) else told.largest_stable_lr
@@ -104,7 +104,7 @@ def _suitable(curve: Curve, points: Points, rule: Rule, loss_function: Loss, ste
         lr = _way_to_go(curve, points, loss_function) * (0.1 / steps) ** 0.5
     else:
         linear = is_linear(curve, points)
-        trial = make_rule(rule, curve.params, ARTICLE_LR)
+        trial = make_optimizer(rule, curve.params, ARTICLE_LR)
         lr = auto_lr(curve, points, loss_function, linear, trial)
         limit = guidance(curve, points, trial, loss_function, linear=linear).largest_stable_lr
         lr = min(lr, NEAR * limit) if math.isfinite(limit) else lr
@@ -116,7 +116,7 @@ def _scales_itself(rule: Rule) -> bool:
     lengths = []
     for size in (1.0, 1e3):
         theta = Parameter(torch.zeros(1))
-        optimizer = make_rule(rule, theta, 1.0)
+        optimizer = make_optimizer(rule, theta, 1.0)
         theta.grad = torch.full_like(theta, size)
         optimizer.step()
         lengths.append(theta.abs().item())

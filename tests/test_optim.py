@@ -11,7 +11,7 @@ from gd_lightning import functions
 from gd_lightning.curve import Curve
 from gd_lightning.descent import descend
 from gd_lightning.errors import InputError
-from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule, check_lr, growth_of, make_rule
+from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, RMSprop, UpdateRule, check_lr, growth_of, make_optimizer
 
 RULES = [
     (SGD, {}, torch.optim.SGD, {}),
@@ -31,10 +31,10 @@ DOUBLE = torch.float64
 X = torch.logspace(-4, 1.2, 60, dtype=DOUBLE)
 
 
-def trajectory(name, make_rule, steps=50):
+def trajectory(name, make_optimizer, steps=50):
     curve = Curve(name)
     curve.start(torch.linspace(0.5, 1, len(curve.names)))
-    rule = make_rule([curve.params])
+    rule = make_optimizer([curve.params])
     t = torch.linspace(0.5, 2, 9)  # where every family is defined
     path = []
     for _ in range(steps):
@@ -284,7 +284,7 @@ def test_a_learning_rate_that_cannot_descend_is_refused(lr):
 )
 def test_learning_rates_that_cannot_descend_are_refused_by_their_place(lr, message):
     with pytest.raises(InputError, match=message) as caught:
-        make_rule(SGD, torch.nn.Parameter(torch.ones(2, 3)), lr)
+        make_optimizer(SGD, torch.nn.Parameter(torch.ones(2, 3)), lr)
     assert "\n" not in str(caught.value)
 
 
@@ -293,7 +293,7 @@ def test_learning_rates_that_broadcast_are_taken(shape):
     lr = torch.full(shape, 0.1)
     check_lr(lr)
     theta = torch.nn.Parameter(torch.ones(2, 3))
-    rule = make_rule(SGD, theta, lr)
+    rule = make_optimizer(SGD, theta, lr)
     theta.grad = torch.ones(2, 3)
     rule.step()
     torch.testing.assert_close(theta.detach(), torch.full((2, 3), 0.9))
@@ -303,10 +303,10 @@ def test_torch_s_rules_take_one_learning_rate():
     theta, lr = torch.nn.Parameter(torch.ones(3)), torch.tensor([0.1, 0.2, 0.3])
     message = "lr: given many values, and torch.optim.Adam takes one number; try a rule of gd_lightning"
     with pytest.raises(InputError, match=message):
-        make_rule(torch.optim.Adam, theta, lr)
+        make_optimizer(torch.optim.Adam, theta, lr)
     with pytest.raises(InputError, match=r"takes one number; try a rule of gd_lightning|must be 1-element"):
-        make_rule(lambda params, lr: torch.optim.Adagrad(params, lr), theta, lr)
-    assert make_rule(torch.optim.Adam, theta, torch.tensor([0.1])).param_groups[0]["lr"] == pytest.approx(0.1)
+        make_optimizer(lambda params, lr: torch.optim.Adagrad(params, lr), theta, lr)
+    assert make_optimizer(torch.optim.Adam, theta, torch.tensor([0.1])).param_groups[0]["lr"] == pytest.approx(0.1)
 
 
 def test_groups_with_learning_rates_of_their_own():
@@ -335,7 +335,7 @@ def test_groups_with_learning_rates_of_their_own():
 )
 def test_numbers_of_a_rule_that_are_out_of_range(rule, numbers, message):
     with pytest.raises(InputError, match=message):
-        make_rule(lambda params, lr: rule(params, lr, **numbers), torch.nn.Parameter(torch.ones(1)), 0.1)
+        make_optimizer(lambda params, lr: rule(params, lr, **numbers), torch.nn.Parameter(torch.ones(1)), 0.1)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +350,7 @@ def test_numbers_of_a_rule_that_are_out_of_range(rule, numbers, message):
 )
 def test_rules_that_cannot_be_used(rule, message):
     with pytest.raises(InputError, match=message):
-        make_rule(rule, torch.nn.Parameter(torch.ones(1)), 0.1)
+        make_optimizer(rule, torch.nn.Parameter(torch.ones(1)), 0.1)
 
 
 def theta_of_one():
