@@ -103,6 +103,15 @@ def gd_lightning(*args, cwd, gpu=False, timeout=300):
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
+WATCHED = {"test": True}  # whether coverage counts what the present test runs
+
+
+@pytest.fixture(autouse=True)
+def _watched(request):
+    """What is marked `no_cover` forks processes that are not watched either: they take twice their time else."""
+    WATCHED["test"] = request.node.get_closest_marker("no_cover") is None
+
+
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["gd_lightning.cli"])
 
@@ -140,7 +149,7 @@ def started(*args, cwd, env=None, path=(), given=b""):
     """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "in").write_bytes(given)
-        given = [str(arg) for arg in args], str(cwd), folder, env or {}, [str(one) for one in path]
+        given = [str(arg) for arg in args], str(cwd), folder, env or {}, [str(one) for one in path], WATCHED["test"]
         process = PROCESSES.Process(target=_in_its_own_process, args=given)
         process.start()
         try:
@@ -150,7 +159,9 @@ def started(*args, cwd, env=None, path=(), given=b""):
             process.join()
 
 
-def _in_its_own_process(args, cwd, folder, env, path):
+def _in_its_own_process(args, cwd, folder, env, path, watched):
+    if not watched:
+        sys.settrace(None)
     os.environ.update(COLUMNS="120", CUDA_VISIBLE_DEVICES="", **env)
     sys.path.extend(path)
     os.chdir(cwd)

@@ -98,6 +98,7 @@ AT_ONCE = [  # each case is a compilation of seconds
 PAIRS = [*((name, torch.float64) for name in CASES), *((name, torch.float32) for name in SINGLE)]
 
 
+@pytest.mark.no_cover  # the compiler of Python's code takes several times as long when it is watched
 @pytest.mark.parametrize(
     ("name", "dtype"),
     [

@@ -49,7 +49,12 @@ def assert_equal_to_the_prediction(y, preds):
     np.testing.assert_allclose(y, preds, rtol=CLOSE, atol=CLOSE * np.abs(preds).max())
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+AT_ONCE = ("error_function", "gaussian", "logistic", "polynomial", "power_law", "sine")  # a second each, or two
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in AT_ONCE else pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES]
+)
 def test_every_family_in_onnx_runtime(name, tmp_path, capfd):
     result = fitted(name)
     result.to_onnx(tmp_path / "curve.onnx")

@@ -15,6 +15,7 @@ from conftest import forked, gd_lightning
 from scipy.optimize import curve_fit, least_squares
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from gd_lightning.__main__ import main
 from gd_lightning.uncertainty import Bands
 
 DECAY = "a*exp(-time/tau) + c"
@@ -316,3 +317,21 @@ class TestFunctions:
         shown = forked("--help", cwd=tmp_path).out
         assert "functions" in shown
         assert "report" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["--help"], 0, "gd-lightning functions"),
+        (["linear", "cubic"], 2, "functions: given 'linear cubic', expected one name; quote a formula"),
+        (["--all"], 2, "functions: given '--all', expected one name"),
+        (["polynomial(7)"], 0, "parameters: c0, c1, c2, c3, c4, c5, c6, c7"),
+        (["power_law"], 0, "defined for t > 0"),
+        (["a*x + b"], 0, "names: a, x, b"),
+    ],
+)
+def test_what_functions_tells(args, code, said, capsys):
+    assert main(["functions", *args]) == code
+    shown = capsys.readouterr()
+    assert said in (shown.err if code else shown.out)
+    assert not (shown.out if code else shown.err)

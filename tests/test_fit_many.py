@@ -1,5 +1,6 @@
 """`gd-lightning fit_many` as a user meets it: real files, real processes, real kills."""
 
+import io
 import json
 import os
 import re
@@ -13,10 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT, forked, gd_lightning, started
+from rich.console import Console
 from test_many import NAMES, PEAK, START, peaks
 
 from gd_lightning import fit
-from gd_lightning.many_progress import SeriesProgress
+from gd_lightning.many_progress import SeriesProgress, duration
 from gd_lightning.parquet_parts import Parts
 
 COUNT = 400
@@ -98,6 +100,41 @@ def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, ca
     ]
     progress.look()  # nothing new, and no time left to tell of
     parts.remove()
+
+
+def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
+    class Hundreds:
+        series = 1_000
+
+        def count(self, *chunks):
+            return 100 * len(chunks)
+
+    class Main:
+        is_global_zero = True
+
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, width=100)
+    monkeypatch.setattr("gd_lightning.many_progress.Console", lambda stderr: terminal)
+    parts = Parts(tmp_path / "fits.parquet", {})
+    parts.open()
+    progress = SeriesProgress(parts, Hundreds())
+    progress.on_predict_start(Main(), None)
+    for chunk in range(4):
+        (parts.folder / f"part-{chunk:08d}.parquet").touch()
+        progress.on_predict_batch_end(Main(), None)
+    progress.on_exception(Main(), None, KeyboardInterrupt())
+    assert shown.getvalue().rindex("400 of 1,000 series") > shown.getvalue().index("0 of 1,000 series")
+    assert "series/s" in shown.getvalue()
+    assert progress.fitted == 400
+    parts.remove()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (10, "10 s"), (59.6, "1 min 0 s"), (3599, "59 min 59 s"), (7_325, "2 h 2 min")],
+)
+def test_a_time_in_words(seconds, told):
+    assert duration(seconds) == told
 
 
 def test_what_is_there_is_not_overwritten(fitted):

@@ -410,6 +410,7 @@ def test_a_function_of_the_users_own_runs_in_the_caller_s_thread():
     assert seen == {threading.get_ident()}
 
 
+@pytest.mark.no_cover
 @pytest.mark.skipif(not compiler_works(), reason="torch.compile needs a C++ compiler")
 def test_compiled_it_finds_the_same():
     t, y, _ = peaks(700)

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import f
 from test_plots import entries, overlaps, step_numbers
 
 from gd_lightning import fit
@@ -65,3 +66,35 @@ def test_the_line_goes_through_all_of_t(begin, unit):
     assert (x[0], x[-1]) == (t[0], t[-1])
     assert np.diff(x) == pytest.approx((t[-1] - t[0]) / (len(x) - 1), rel=1e-3)
     assert np.asarray(line.get_ydata()) == pytest.approx((x - begin) / unit, abs=1e-6)
+
+
+def test_the_picture_of_a_profile():
+    """The curve meets the threshold where the interval ends; the tangent's parabola is 1 a standard error away."""
+    rng = np.random.default_rng(3)
+    t = np.linspace(0, 5, 15)
+    found = fit("a*exp(-t/tau) + c", t, 3 * np.exp(-t / 2) + 1 + rng.normal(0, 0.2, 15))
+    profile = found.profile(0.9)
+    figure = profile.plot()
+    assert [axes.get_xlabel() for axes in figure.axes] == ["a", "tau", "c"]
+    assert "90 % profile-likelihood intervals" in figure.get_suptitle()
+    assert entries(figure) == ["profile", "tangent (symmetric error)", "threshold", "end of the interval"]
+    for axes, name in zip(figure.axes, found.parameters, strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        threshold = lines["threshold"].get_ydata()[0]
+        assert threshold == pytest.approx(f.ppf(0.9, 1, 12))
+        ends = sorted(line.get_xdata()[0] for line in axes.lines if line.get_label() == "end of the interval")
+        assert ends == pytest.approx(profile.intervals[name])
+        x, rise = lines["profile"].get_data()
+        assert np.interp(ends, x, rise) == pytest.approx(threshold, rel=0.05)
+        x, rise = lines["tangent (symmetric error)"].get_data()
+        right = x >= found.parameters[name]
+        one_error = np.interp(found.parameters[name] + found.standard_errors[name], x[right], rise[right])
+        assert one_error == pytest.approx(1, rel=0.05)
+    assert not overlaps(figure)
+
+
+def test_several_profiles_are_no_picture():
+    t = np.linspace(0, 5, 15)
+    found = fit("linear", t, np.stack([t + np.sin(9 * t), t - np.sin(9 * t)]))
+    with pytest.raises(InputError, match="profile: there are several series; expected one to draw"):
+        found.profile().plot()

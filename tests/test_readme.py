@@ -79,6 +79,7 @@ def assert_told(shown, printed):
         at = printed.index(line, at) + 1
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
 def test_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch):
     for folder in ("configs", "examples"):
