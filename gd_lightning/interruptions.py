@@ -109,3 +109,5 @@ class Interruptions(Callback):
             saved = last.steps
             told = "which are saved" if saved == steps else f"of which {saved} are saved"
             self.where += f", {told}; to go on, type: gd-lightning fit --ckpt_path {checkpoint}"
+        elif trainer.ckpt_path is not None:  # a run that has taken none of its own yet
+            self.where += f"; to go on, type: gd-lightning fit --ckpt_path {trainer.ckpt_path}"
