@@ -8,7 +8,7 @@ Polyak, 1964, with momentum).
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,13 +21,27 @@ from gd_lightning.optim import ARTICLE_LR, growth_of, is_many, rule_name
 from gd_lightning.points import Points
 from gd_lightning.residuals import Residuals
 
-__all__ = ["AUTO", "Guidance", "auto_lr", "curvatures", "guidance"]
+__all__ = ["AUTO", "Guidance", "Sample", "auto_lr", "curvatures", "guidance", "sampled_lr"]
 
 AUTO = "auto"
 ROUNDING = 1e-12  # a factor no further from 1 is 1
 SLOW = 1e-7  # factors nearer to 1 have lost too many digits to tell their distance from it
 
 Growth = Callable[[Tensor], Tensor]
+
+
+class Sample(NamedTuple):
+    """How points stand for more of them that are never at hand together.
+
+    Attributes:
+        seen: how many points are at hand.
+        of: how many there are.
+        minibatches: whether a step is on some of them, and not on all.
+    """
+
+    seen: int
+    of: int
+    minibatches: bool
 
 
 @dataclass(frozen=True)
@@ -54,6 +68,7 @@ class Guidance:
         series: number of series.
         steepest: which of them has the largest curvature, from 0, counted through all leading axes; none if unknown.
         flattest: likewise the smallest.
+        sampled: the number of points this is from, where they are a sample of those that are fitted; none where all.
     """
 
     largest_curvature: float
@@ -71,9 +86,10 @@ class Guidance:
     series: int = 1
     steepest: int | None = None
     flattest: int | None = None
+    sampled: int | None = None
 
     def sentences(self) -> list[str]:
-        """The same in one to four short lines."""
+        """The same in one to five short lines."""
         if not self.has_curvature:
             return [
                 "The mean absolute error has no curvature, from which a learning rate could be told.",
@@ -92,6 +108,8 @@ class Guidance:
             lines.append(self._pace())
         if not self.exact:
             lines.append("These figures are local: they hold near the present parameters.")
+        if self.sampled is not None:
+            lines.append(f"These figures are from a sample of {self.sampled:,} points; lr: auto leaves room for that.")
         return lines
 
     def _curvature(self) -> str:
@@ -135,7 +153,7 @@ class Guidance:
         """One line if the learning rate is too large; none if all is well, or nothing is known."""
         if not self._grows:
             return None
-        then = "so that the loss will grow" if self.exact else "so that the loss may grow"
+        then = "so that the loss will grow" if self.exact and self.sampled is None else "so that the loss may grow"
         if math.isnan(self.lr):
             factor = _factor(self.growth)
             return f"lr: some are too large: a step multiplies an error by {factor}, {then}; use smaller ones"
@@ -233,7 +251,13 @@ def curvatures(curve: Curve, points: Points, loss_function: Loss = mse) -> Tenso
 
 
 def guidance(
-    curve: Curve, points: Points, optimizer: Optimizer, loss_function: Loss = mse, *, linear: bool
+    curve: Curve,
+    points: Points,
+    optimizer: Optimizer,
+    loss_function: Loss = mse,
+    *,
+    linear: bool,
+    sample: Sample | None = None,
 ) -> Guidance:
     """What the curvature at the present parameters says of an optimizer's learning rate.
 
@@ -243,6 +267,7 @@ def guidance(
         optimizer: the update rule with its learning rate.
         loss_function: what is descended.
         linear: whether the function is linear in its free parameters.
+        sample: what the points stand for, where there are more of them.
     """
     growth = growth_of(optimizer)
     each = curvatures(curve, points, loss_function).reshape(-1, len(curve.demands.free))
@@ -278,6 +303,7 @@ def guidance(
         series=len(each),
         steepest=int(each[:, 0].nan_to_num(-1.0).argmax()) if known else None,
         flattest=int(each[:, -1].nan_to_num(math.inf).argmin()) if known else None,
+        sampled=None if sample is None or sample.seen == sample.of else sample.seen,
     )
 
 
@@ -304,6 +330,36 @@ def auto_lr(curve: Curve, points: Points, loss_function: Loss, linear: bool, opt
         lr = _best_lr(growth, _limit(growth), largest, least)
     if largest > 0 and not 0 < lr < math.inf:
         lr = 1 / largest
+    return lr if 0 < lr < math.inf else ARTICLE_LR
+
+
+def sampled_lr(curve: Curve, points: Points, loss_function: Loss, optimizer: Optimizer, minibatches: bool) -> float:
+    """The learning rate where not all points are at hand, or not all are in each step.
+
+    For steps on all points it is 1 / largest curvature of the sample, as where the function is not linear: half of the
+    limit is left for what a sample of n misses, which is of order 1/sqrt(n). A minibatch may hold only the steepest
+    points, as where the file is in the order of t: there it is 1 / curvature of the steepest single point, since the
+    mean over a minibatch is no steeper than the steepest of it (Needell, Srebro and Ward, 2014); and with a velocity
+    1 - beta times as much, since in the long run that makes a step 1 / (1 - beta) times as long.
+
+    Args:
+        curve: the function with its parameters.
+        points: the sample.
+        loss_function: what is descended.
+        optimizer: the update rule.
+        minibatches: whether a step is on some of the points, and not on all.
+    """
+    bends = mse if loss_function is mae else loss_function
+    if not minibatches:
+        return auto_lr(curve, points, bends, False, optimizer)
+    rows = _root_of_curvature(curve, points, bends)
+    steepest = rows.shape[-2] * rows.square().sum(dim=-1)
+    largest = steepest[torch.isfinite(steepest)].max().item() if torch.isfinite(steepest).any() else math.nan
+    longer, growth = 1.0, growth_of(optimizer)
+    if growth is not None:
+        little = torch.tensor(SLOW, dtype=torch.float64)
+        longer = max(_rate(growth, little).item() / SLOW, 1.0)
+    lr = 1 / (longer * largest) if largest > 0 else math.nan
     return lr if 0 < lr < math.inf else ARTICLE_LR
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gd_lightning.compiled import compilable
-from gd_lightning.conditioning import AUTO, Guidance, auto_lr, guidance
+from gd_lightning.conditioning import AUTO, Guidance, Sample, auto_lr, guidance, sampled_lr
 from gd_lightning.convergence import Tolerance
 from gd_lightning.curve import Curve
 from gd_lightning.descent import MOST_SERIES, STEPS_AT_ONCE, Descent, Scheduler
@@ -166,7 +166,13 @@ def read_lr(lr: Any, names: Sequence[str], batch: tuple[int, ...] = ()) -> Any:
 
 
 def choose_lr(
-    lr: Any, optimizer: Optimizer, curve: Curve, points: Points, start: str, loss_function: Loss = mse
+    lr: Any,
+    optimizer: Optimizer,
+    curve: Curve,
+    points: Points,
+    start: str,
+    loss_function: Loss = mse,
+    sample: Sample | None = None,
 ) -> float | Tensor:
     """The learning rate that was given, or the one that suits the start.
 
@@ -179,23 +185,34 @@ def choose_lr(
         points: what it is fitted to.
         start: how the start was found.
         loss_function: what is descended.
+        sample: what the points stand for, where there are more of them or not all are in each step.
     """
     if isinstance(lr, Tensor):
         return lr.to(curve.params.detach())
     if lr is None:
         descends = isinstance(optimizer, SGD | torch.optim.SGD)
         lr = AUTO if descends and not (start in (GIVEN, RANDOM) and is_linear(curve, points)) else ARTICLE_LR
+    if isinstance(lr, str) and sample is not None:
+        return sampled_lr(curve, points, loss_function, optimizer, sample.minibatches)
     if isinstance(lr, str):
         return auto_lr(curve, points, loss_function, is_linear(curve, points), optimizer)
     return float(lr)
 
 
 def refreshed(
-    lr: Any, told: Guidance | None, optimizer: Optimizer, curve: Curve, points: Points, loss_function: Loss
+    lr: Any,
+    told: Guidance | None,
+    optimizer: Optimizer,
+    curve: Curve,
+    points: Points,
+    loss_function: Loss,
+    sample: Sample | None = None,
 ) -> Callable[[], float] | None:
     """What finds `lr: auto` anew as the curvature changes; none where another was given, or the curvature stays."""
     if not isinstance(lr, str) or told is None or told.exact:
         return None
+    if sample is not None:
+        return lambda: sampled_lr(curve, points, loss_function, optimizer, sample.minibatches)
     return lambda: auto_lr(curve, points, loss_function, False, optimizer)
 
 

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from torchmetrics import MeanSquaredError
 
 from gd_lightning import imports
-from gd_lightning.conditioning import AUTO, Guidance, guidance
+from gd_lightning.conditioning import AUTO, Guidance, Sample, guidance
 from gd_lightning.curve import Curve, initialize
 from gd_lightning.data import Series
 from gd_lightning.descent import Descent
@@ -222,7 +222,9 @@ class CurveFit(LightningModule):
             self.curve.set_params(self.curve.params.expand(*points.batch, -1))
             self.began = set_start(self.curve, points, data.generator, self.start, self.init)
             optimizer = self.configure_optimizers()
-            self.lr = choose_lr(self.given_lr, optimizer, self.curve, points, self.began, self.loss_function)
+            self.lr = choose_lr(
+                self.given_lr, optimizer, self.curve, points, self.began, self.loss_function, self._sample()
+            )
         self.started = True
 
     def _new_descent(self) -> Descent:
@@ -263,7 +265,7 @@ class CurveFit(LightningModule):
         if self.scheduler is None:
             optimizer, points = self._optimizer(), self.points()
             self.descent.refresh = refreshed(
-                self.given_lr, self.guidance, optimizer, self.curve, points, self.loss_function
+                self.given_lr, self.guidance, optimizer, self.curve, points, self.loss_function, self._sample()
             )
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -363,7 +365,8 @@ class CurveFit(LightningModule):
         if isinstance(optimizer, LevenbergMarquardt):
             return None
         points = self.points()
-        return guidance(self.curve, points, optimizer, self.loss_function, linear=is_linear(self.curve, points))
+        linear = is_linear(self.curve, points)
+        return guidance(self.curve, points, optimizer, self.loss_function, linear=linear, sample=self._sample())
 
     def points(self) -> Points:
         """What is fitted, as the step sees it; of a streamed table the sample."""
@@ -416,6 +419,10 @@ class CurveFit(LightningModule):
         """The data module, where it reads its points a part at a time."""
         data = self.own_data()
         return data if isinstance(data, StreamedTable) else None
+
+    def _sample(self) -> Sample | None:
+        """What the points at hand stand for; none where they are all there are, and all are in each step."""
+        return None if (table := self.streamed()) is None else table.as_sample
 
     def _all_points(self) -> Any:
         """What is fitted; of a streamed table what this process sees of it, part by part."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gd_lightning.cells import NUMBER, Column
+from gd_lightning.conditioning import Sample
 from gd_lightning.data import Series, columns_of
 from gd_lightning.descent_in_parts import Share
 from gd_lightning.errors import InputError, suggest
@@ -165,7 +166,8 @@ class StreamedTable(Series):
     The columns hold numbers. Rows that lack a value are left out and counted, in one pass over the table before the
     first step. That pass also draws a sample of at most 10,000 points, by the seed: from it come starting values, what
     the curvature says of the learning rate (also of `lr: auto`), and the pictures. Loss, RMSE, gradient, standard
-    errors and measures of the fit are over all points.
+    errors and measures of the fit are over all points. `lr: auto` leaves room for what the sample misses: it is
+    1 / largest curvature; in minibatches 1 / that of the steepest single point, and times 1 - beta with momentum.
 
     Without `batch_points` an epoch is one step, on all points: row groups are read one after the other and their
     gradients summed. Otherwise each minibatch is a step. It holds points of one row group, or of 131,072 consecutive
@@ -244,6 +246,12 @@ class StreamedTable(Series):
         """What is known of all points, after `setup`."""
         assert self._look is not None
         return self._look
+
+    @property
+    def as_sample(self) -> Sample | None:
+        """What the sample stands for; none where it is all points, and all are in each step."""
+        seen, minibatches = len(self.look.sample.targets), self.batch_points is not None
+        return Sample(seen, self.look.n, minibatches) if minibatches or seen < self.look.n else None
 
     @property
     def batches_per_epoch(self) -> int:

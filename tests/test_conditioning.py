@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from gd_lightning import fit
-from gd_lightning.conditioning import auto_lr, curvatures, guidance
+from gd_lightning.conditioning import Sample, auto_lr, curvatures, guidance, sampled_lr
 from gd_lightning.curve import Curve
 from gd_lightning.losses import mae, make_loss, mse
 from gd_lightning.optim import SGD, Adam, Momentum, Nesterov, UpdateRule
@@ -440,6 +440,33 @@ def test_auto_is_the_best_fixed_rate_of_a_linear_function(function, rule):
     assert lr == guidance(curve, points, optimizer, linear=True).best_lr
     for loss, linear in ((mse, False), (mae, True), (make_loss("huber(1e9)"), True)):
         assert auto_lr(curve, points, loss, linear, optimizer) == pytest.approx(1 / values[0], rel=1e-12)
+
+
+@pytest.mark.parametrize("rule", [SGD, Momentum, Nesterov, Adam])
+def test_auto_in_minibatches_is_that_of_the_steepest_point(rule):
+    curve, points = started("quadratic"), Points(T, T)
+    rows = np.vander(T.numpy(), 3)
+    steepest = 2 * (rows**2).sum(axis=1).max()
+    optimizer = rule([curve.params], 0.1)
+    longer = 10 if rule in (Momentum, Nesterov) else 1  # 1 / (1 - 0.9)
+    for loss in (mse, mae):
+        assert sampled_lr(curve, points, loss, optimizer, True) == pytest.approx(1 / longer / steepest, rel=1e-4)
+        assert sampled_lr(curve, points, loss, optimizer, False) == pytest.approx(1 / of_numpy(rows)[0], rel=1e-9)
+
+
+def test_auto_in_minibatches_where_no_curvature_can_be_told():
+    curve, points = started("quadratic"), Points(T * 1e300, T)
+    assert sampled_lr(curve, points, mse, SGD([curve.params], 0.1), True) == 1e-5
+
+
+def test_guidance_tells_what_is_from_a_sample():
+    curve, points = started("linear"), Points(T, T)
+    optimizer = SGD([curve.params], 1e3)
+    told = guidance(curve, points, optimizer, linear=True, sample=Sample(len(T), 12345, False))
+    assert told.sentences()[-1] == f"These figures are from a sample of {len(T)} points; lr: auto leaves room for that."
+    assert "may grow" in told.warning()
+    whole = guidance(curve, points, optimizer, linear=True, sample=Sample(len(T), len(T), True))
+    assert whole == guidance(curve, points, optimizer, linear=True)
 
 
 def test_auto_of_a_rule_of_which_nothing_is_known():

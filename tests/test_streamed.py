@@ -18,11 +18,12 @@ from gd_lightning.curve import Curve
 from gd_lightning.data import Table
 from gd_lightning.descent_in_parts import Condensed, Processes, Share, totals
 from gd_lightning.errors import InputError
+from gd_lightning.fitting import choose_lr
 from gd_lightning.last_checkpoint import LastCheckpoint
 from gd_lightning.levenberg_marquardt import LevenbergMarquardt
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.module import CurveFit
-from gd_lightning.optim import Adam, Momentum
+from gd_lightning.optim import SGD, Adam, Momentum
 from gd_lightning.points import Points
 from gd_lightning.streamed import StreamedTable
 from gd_lightning.uncertainty import errors_of, typical_sigma, uncertainty
@@ -117,6 +118,42 @@ def test_a_fit_that_has_arrived_says_so(parquet):
     assert parts.status == whole.status == "converged"
     assert parts.steps == whole.steps < 2000
     assert parts.warnings == []
+
+
+@pytest.fixture(scope="module")
+def parabola(tmp_path_factory):
+    """The long series of docs/many-series.md, in the order of t, and what its curvature is."""
+    t = np.linspace(0, 20, 50_000)
+    y = 0.8 * (t - 7.5) ** 2 + np.random.default_rng(0).normal(0, 1, t.size)
+    path = tmp_path_factory.mktemp("table") / "long.parquet"
+    pq.write_table(pa.table({"t": t, "y": y}), path, row_group_size=5000)
+    rows = np.vander(t, 3)
+    return str(path), 2 * np.linalg.eigvalsh(rows.T @ rows / t.size)[-1]
+
+
+@pytest.mark.parametrize(("rule", "beta"), [(SGD, 0), (Momentum, 0.9)])
+def test_auto_is_below_the_limit_of_all_points_though_it_sees_a_sample(parabola, rule, beta):
+    path, steepest = parabola
+    for seed in range(20):
+        data = StreamedTable(path, "t", "y", seed=seed)
+        data.setup("fit")
+        curve = Curve("quadratic").double()
+        optimizer = rule([curve.params], 0.1)
+        lr = choose_lr("auto", optimizer, curve, data.points, "random", mse, data.as_sample)
+        assert 0.8 / steepest < lr < 1.2 / steepest  # and the limit is 2 * (1 + beta) / steepest
+        assert lr < 0.7 * 2 * (1 + beta) / steepest
+
+
+@pytest.mark.parametrize("rule", [SGD, Momentum])
+@pytest.mark.parametrize("size", [None, 5000])
+def test_auto_descends_on_a_long_series(parabola, rule, size):
+    data = StreamedTable(parabola[0], "t", "y", batch_points=size)
+    found = fitted(data, epochs=50, optimizer=rule, lr="auto", function="quadratic", init=None, start="random")
+    first, last = found.rmse_history[0], found.rmse
+    assert last < 0.5 * first
+    if size is None:
+        tail = found.rmse_history[25:]
+        assert tail[-1] <= tail[0] < 0.5 * first
 
 
 def by_hand(path, epochs, size, order, seed, lr):
