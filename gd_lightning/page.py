@@ -51,18 +51,22 @@ def write(text: Text, words: str, inches: float) -> None:
     text.set_parse_math(False)
 
 
-def add_legend(figure: Figure, panels: Iterable[Axes], missing: int) -> None:
-    """One entry for each label, below the picture; dots, their error bars and their line share one."""
+def add_legend(figure: Figure, panels: Iterable[Axes], missing: int, outside: Sequence[str] = ()) -> None:
+    """One entry for each label, below the picture; dots, their error bars and their line share one.
+
+    Above them stands what cannot be seen: how many predictions are `missing`, and what lies outside the picture.
+    """
     entries: dict[str, Any] = {}
     for axes in panels:
         here: dict[str, tuple[Artist, ...]] = {}
         for artist, label in zip(*axes.get_legend_handles_labels(), strict=True):
             here[label] = (*here.get(label, ()), artist)
         entries = entries | {label: artists for label, artists in here.items() if label not in entries}
+    unseen = [f"predictions that are not finite: {missing}"] if missing else []
     legend = figure.legend(
         list(entries.values()),
         list(entries),
-        title=f"predictions that are not finite: {missing}" if missing else None,
+        title="\n".join([*unseen, *outside]) or None,
         loc="outside lower center",
         ncols=_columns_of(list(entries), figure.get_figwidth()),
         frameon=False,

@@ -31,11 +31,14 @@ from gd_lightning.prediction_drawing import (
     Line,
     Panel,
     axes_above_residuals,
+    data_outside,
     draw_observed,
     draw_series,
     fitted_points,
     holdout_points,
+    leave_out_unseen_start,
     panels_in_a_row,
+    predictions_outside,
 )
 from gd_lightning.profile_drawing import draw_profile
 from gd_lightning.sweep_drawing import (
@@ -104,10 +107,12 @@ def prediction_figure(
     """
     panel = Panel(title, t, targets, preds, start, sigma, line, holdout, belts)
     figure = blank_figure(6.4, 5.6) if figure is None else cleared(figure)
-    axes = axes_above_residuals(figure, fitted_points(panel), holdout_points(panel), title, labels)
+    groups = fitted_points(panel), holdout_points(panel)
+    axes = axes_above_residuals(figure, *groups, title, labels)
     draw_series(axes, panel)
     axes.set_ylim(ylim)
-    add_legend(figure, [axes], count_missing(fitted_points(panel), holdout_points(panel)))
+    leave_out_unseen_start(axes, panel)
+    add_legend(figure, [axes], count_missing(*groups), data_outside(ylim, *groups) + predictions_outside(ylim, groups))
     return figure
 
 
@@ -173,13 +178,15 @@ def film_strip(
         A figure that nobody else holds.
     """
     figure = panels_in_a_row(frames, title, labels)
-    missing = 0
-    for axes, frame in zip(figure.axes, frames, strict=True):
-        panel = Panel(frame.title, t, targets, frame.preds, start, sigma)
-        missing += count_missing(fitted_points(panel))
+    panels = [Panel(frame.title, t, targets, frame.preds, start, sigma) for frame in frames]
+    for axes, panel in zip(figure.axes, panels, strict=True):
         draw_series(axes, panel)
     figure.axes[0].set_ylim(ylim)
-    add_legend(figure, figure.axes, missing)
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        leave_out_unseen_start(axes, panel)
+    drawn = [fitted_points(panel) for panel in panels]
+    outside = data_outside(ylim, *drawn[:1]) + predictions_outside(ylim, *([points] for points in drawn))
+    add_legend(figure, figure.axes, count_missing(*drawn), outside)
     return figure
 
 
@@ -206,13 +213,11 @@ def observed_strip(
         A figure that nobody else holds.
     """
     figure = panels_in_a_row(frames, title, (f"predicted {label}", label))
-    missing = 0
-    for axes, frame in zip(figure.axes, frames, strict=True):
-        fitted = drawable(frame.preds, targets, frame.preds, sigma)
-        missing += count_missing(fitted)
+    drawn = [drawable(frame.preds, targets, frame.preds, sigma) for frame in frames]
+    for axes, fitted in zip(figure.axes, drawn, strict=True):
         draw_observed(axes, fitted, NOTHING)
     figure.axes[0].set_ylim(ylim)
-    add_legend(figure, figure.axes, missing)
+    add_legend(figure, figure.axes, count_missing(*drawn), data_outside(ylim, *drawn[:1]))
     return figure
 
 
@@ -248,6 +253,7 @@ def series_grid(
             axes = next(there, None) or figure.add_subplot(places[row, column])
             drawn.append(axes)
             draw_series(axes, panel, small=True)
+            leave_out_unseen_start(axes, panel)
             missing += count_missing(fitted_points(panel), holdout_points(panel))
             axes.locator_params(nbins=4)
             axes.tick_params(labelsize="small")

@@ -38,11 +38,14 @@ __all__ = [
     "Line",
     "Panel",
     "axes_above_residuals",
+    "data_outside",
     "draw_observed",
     "draw_series",
     "fitted_points",
     "holdout_points",
+    "leave_out_unseen_start",
     "panels_in_a_row",
+    "predictions_outside",
 ]
 
 Line = tuple[Tensor, Tensor]
@@ -126,6 +129,7 @@ def axes_above_residuals(
     size = size_of_dots(len(fitted.x))
     for points, style in ((fitted, DATA), (holdout, HOLDOUT)):
         draw_dots(beneath, points.x, points.preds - points.targets, style, size, points.sigma)
+    beneath.margins(y=0.15)  # room for half a dot, in so low a panel
     beneath.locator_params(axis="y", nbins=5)
     width = figure.get_figwidth() - 1
     write(axes.title, title, width)
@@ -172,6 +176,39 @@ def draw_series(axes: Axes, panel: Panel, *, small: bool = False) -> None:
         _curve(axes, as_array(panel.line[0]), as_array(panel.line[1]))
     elif not dots:
         draw_line(axes, x, preds, PREDICTION)
+
+
+def leave_out_unseen_start(axes: Axes, panel: Panel) -> None:
+    """Take away the prediction at the start where nobody can see it: outside the axes, or beneath the prediction.
+
+    That is where it is less than a pixel off.
+    """
+    low, high = axes.get_ylim()
+    fitted = fitted_points(panel)
+    _, start, preds = finite_rows(fitted.x, fitted.start, np.nan_to_num(fitted.preds, nan=LARGEST))
+    beyond = (start < low).all() or (start > high).all()
+    if beyond or (np.abs(start - preds) < (high - low) / axes.bbox.height).all():
+        for drawn in [*axes.collections, *axes.lines]:
+            if drawn.get_label() == START.label:
+                drawn.remove()
+
+
+def data_outside(limits: tuple[float, float] | None, *groups: Drawable) -> list[str]:
+    """How many data given limits of y leave out, in words; nothing where all are there."""
+    if limits is None:
+        return []
+    count = sum(int(((points.targets < limits[0]) | (points.targets > limits[1])).sum()) for points in groups)
+    return [f"data outside the picture: {count}"] if count else []
+
+
+def predictions_outside(limits: tuple[float, float] | None, *panels: Sequence[Drawable]) -> list[str]:
+    """In how many panels given limits of y leave nothing of the predictions, in words; nothing where in none."""
+    if limits is None:
+        return []
+    each = [np.concatenate([points.preds[np.isfinite(points.preds)] for points in panel]) for panel in panels]
+    count = sum(bool(len(preds) and ((preds < limits[0]).all() or (preds > limits[1]).all())) for preds in each)
+    where = f" in {count} of {len(panels)} panels" if len(panels) > 1 else ""
+    return [f"prediction outside the picture{where}"] if count else []
 
 
 def draw_observed(axes: Axes, fitted: Drawable, holdout: Drawable) -> None:

@@ -62,6 +62,60 @@ def test_limits_follow_the_data_where_none_are_given():
     assert figure.axes[0].get_ylim()[1] > 2000
 
 
+def test_what_given_limits_leave_out_is_told(article):
+    preds = article.y * 0.5
+    figure = prediction_figure(article.t, article.y, preds, ylim=(-100, 100))
+    assert figure.legends[0].get_title().get_text() == "data outside the picture: 1"  # t = 19, y = 110.5
+    assert prediction_figure(article.t, article.y, preds, ylim=(-100, 120)).legends[0].get_title().get_text() == ""
+    figure = prediction_figure(article.t, article.y, preds + 500, ylim=(-100, 120))
+    assert figure.legends[0].get_title().get_text() == "prediction outside the picture"
+    preds[3] = math.nan
+    frames = [Frame("a", preds), Frame("b", preds - 500), Frame("c", preds * math.nan)]
+    figure = film_strip(article.t, article.y, frames, ylim=(-100, 100))
+    assert figure.legends[0].get_title().get_text().splitlines() == [
+        "predictions that are not finite: 22",
+        "data outside the picture: 1",
+        "prediction outside the picture in 1 of 3 panels",
+    ]
+    figure = observed_strip(article.y, frames, ylim=(-100, 100))
+    assert figure.legends[0].get_title().get_text().splitlines()[1:] == ["data outside the picture: 1"]
+    assert overlaps(film_strip(article.t, article.y, frames, ylim=(-100, 100))) == []
+
+
+@pytest.mark.parametrize("points", [20, 50])
+def test_a_start_that_nobody_can_see_is_left_out(points):
+    t = torch.linspace(0, 10, points)
+    y = t**2
+    seen = "prediction at the start"
+    for start, there in (
+        (y + 20, True),
+        (y + 0.01, False),
+        (y, False),
+        (y + 1e4, False),
+        (torch.full_like(y, 50), True),
+    ):
+        figure = prediction_figure(t, y, y, start, ylim=(-10, 150))
+        assert (seen in entries(figure)) is there
+        assert (seen in {artist.get_label() for artist in figure.axes[0].get_children()}) is there
+        strip = film_strip(t, y, [Frame("a", y), Frame("b", y + 40)], start, ylim=(-10, 150))
+        assert [seen in {a.get_label() for a in axes.get_children()} for axes in strip.axes] == [
+            there,
+            bool((start < 150).all()),
+        ]
+        grid = series_grid({"row": [Panel("a", t, y, y, start)]})
+        assert (seen in entries(grid)) is (there and bool((start < 1e3).all()))
+    figure = prediction_figure(t, y, y * math.nan, y, ylim=(-10, 150))
+    assert seen in entries(figure)
+
+
+def test_no_residual_is_cut_by_the_frame(article):
+    beneath = prediction_figure(article.t, article.y, article.y * 0.5).axes[1]
+    beneath.figure.canvas.draw()
+    dots = beneath.transData.transform(offsets(beneath, "data"))[:, 1]
+    radius = math.sqrt(36) / 2 * beneath.figure.dpi / 72
+    assert beneath.bbox.y0 < dots.min() - radius < dots.max() + radius < beneath.bbox.y1
+
+
 def test_pyplot_is_left_alone():
     code = "import sys, gd_lightning.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
