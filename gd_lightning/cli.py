@@ -318,7 +318,8 @@ class CommandLine(LightningCLI):
                 check_axes(self.model.curve, callback.landscape)
         if isinstance(self.datamodule, StreamedTable):
             self.model.check_streamed(self.datamodule)
-        self.report.next_command = tensorboard_command(self.trainer)
+        folder = run_folder(self.trainer)
+        self.report.next_command = tensorboard_command(folder.parent if folder else "lightning_logs")
         if self.checkpoint is None:
             return
         ckpt_path = self._get(self.config, "ckpt_path")
@@ -447,17 +448,16 @@ class CommandLine(LightningCLI):
         if failed is not None:
             raise failed
         if folder is not None:
-            say(f"Run folder: {folder}\nNext: {tensorboard_command(self.trainer)}")
+            # alone: among more than 40 runs TensorBoard ticks none, and a sweep is 31 by itself
+            say(f"Run folder: {folder}\nNext: {tensorboard_command(folder)}")
 
 
-def tensorboard_command(trainer: Trainer) -> str:
-    """What to type to look at the runs beside this one, with room for every image of a tag."""
+def tensorboard_command(logs: Path | str) -> str:
+    """What to type to look at the runs in a folder, with room for every image of a tag."""
     ours = Path(sys.executable).with_name("tensorboard")
     program = "tensorboard"
     if ours.exists() and shutil.which(program) != str(ours):
         program = str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
-    folder = run_folder(trainer)
-    logs = folder.parent if folder else "lightning_logs"
     return shlex.join([program, "--logdir", str(logs), "--host", "127.0.0.1", "--samples_per_plugin", "images=1000"])
 
 

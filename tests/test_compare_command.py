@@ -44,6 +44,7 @@ def test_the_command_with_a_table(run):
     for row, expected in zip(content["functions"][:3], here.rows, strict=False):
         assert row["aicc"] == pytest.approx(expected.aicc, rel=1e-9)
         assert row["weight"] == pytest.approx(expected.weight, rel=1e-9)
+    assert "tensorboard --logdir lightning_logs/version_0 " in lines[-1]
     assert (folder / "lightning_logs/version_0/comparison.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -57,6 +57,8 @@ def test_the_command_with_nothing_but_a_config(run, article):
     assert "step limit" in lines[at - 2]
     assert "diverged" in lines[at + 2]
     assert "The best fit has RMSE 1.46727" in done.out
+    own = "tensorboard --logdir lightning_logs/version_0 "  # alone: among more than 40 runs TensorBoard ticks none
+    assert own in lines[-1]
     content = json.loads((folder / "sweep.json").read_text())
     assert content["limit"] == pytest.approx(limit)
     assert content["steps"] == 1000
