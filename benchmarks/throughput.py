@@ -5,7 +5,7 @@ it compiles. Libraries that fit one series after the other get fewer of them, th
 `--write` puts the tables into RESULTS.md, `--quick` is a short run that shows that all of it works, `--only` takes some
 of the tables, and `--device cuda` compares the same code on a GPU with itself on the CPU.
 
-The peers that are not installed are left out: pip install gd-lightning[bench].
+The peers that are not installed are left out: pip install 'gd-lightning[bench]'.
 """
 
 import argparse

@@ -89,7 +89,7 @@ def to_onnx(curve: Curve, path: str | Path, *, labels: Sequence[str] = (), dtype
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"to_onnx: {error.name} is not installed; pip install gd-lightning[onnx]") from None
+        raise InputError(f"to_onnx: {error.name} is not installed; pip install 'gd-lightning[onnx]'") from None
     with _quietly():
         program = _traced(curve, dtype)
         if dtype == torch.float64:

@@ -578,7 +578,7 @@ class FitResult:
             dtype: torch.float64 or torch.float32; the precision of the fit unless given.
 
         Raises:
-            InputError: onnx is not installed (`pip install gd-lightning[onnx]`), or the function cannot be exported.
+            InputError: onnx is not installed (`pip install 'gd-lightning[onnx]'`), or the function cannot be exported.
         """
         export.to_onnx(self.curve, path, labels=self.labels, dtype=dtype)
 

@@ -30,7 +30,7 @@ except ModuleNotFoundError as error:
     if (error.name or "").partition(".")[0] != "sklearn":
         raise
     raise ImportError(
-        "gd_lightning.sklearn needs scikit-learn, which is not installed; run: pip install gd-lightning[sklearn]"
+        "gd_lightning.sklearn needs scikit-learn, which is not installed; run: pip install 'gd-lightning[sklearn]'"
     ) from None
 
 __all__ = ["CurveRegressor"]

@@ -376,7 +376,7 @@ def test_without_scikit_learn_one_line_says_what_to_install():
     _, error = in_a_fresh_process("import sys; sys.modules['sklearn'] = None; import gd_lightning.sklearn")
     assert error.splitlines()[-1] == (
         "ImportError: gd_lightning.sklearn needs scikit-learn, which is not installed; "
-        "run: pip install gd-lightning[sklearn]"
+        "run: pip install 'gd-lightning[sklearn]'"
     )
 
 
