@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gd_lightning.arrays import Array, Bools
-from gd_lightning.convergence import DIVERGED, EPS, column_norms
+from gd_lightning.convergence import DIVERGED, EPS, UNUSABLE, column_norms
 from gd_lightning.far_from_zero import shifts
 from gd_lightning.losses import make_loss, mse
 from gd_lightning.residual_checks import NO_NOISE, more_than_chance
@@ -33,8 +33,9 @@ def cautions(result: "FitResult") -> list[str]:
         return []  # which the status says
     found = _Lines(result.series, len(status))
     arrived: Bools = np.asarray(result.arrived).reshape(-1)
+    lost: Bools = (status == DIVERGED) | (status == UNUSABLE)  # which their messages say
     found.add(
-        ~arrived & (status != DIVERGED),
+        ~arrived & ~lost,
         "the descent has not arrived, and standard errors are about a minimum: these only tell how steep it is here",
     )
     told = result.uncertainty
@@ -49,7 +50,7 @@ def cautions(result: "FitResult") -> list[str]:
                 f"parameter {name} is at its {side} bound {bound:g} and has no symmetric error; the other errors and "
                 "the bands take it as known, which profile intervals do not",
             )
-        found.add(kinds[:, i] == UNDETERMINED, f"the data do not determine {name}: its error is infinite")
+        found.add((kinds[:, i] == UNDETERMINED) & ~lost, f"the data do not determine {name}: its error is infinite")
     if far := shifts(result.points, result.curve.predictors):
         part = _rounded(result)
         blurred = arrived & (part >= BLURRED)

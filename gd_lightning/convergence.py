@@ -29,6 +29,7 @@ __all__ = [
     "STOPPED",
     "STUCK",
     "TINY",
+    "UNUSABLE",
     "Tangent",
     "Tolerance",
     "Verdict",
@@ -48,6 +49,7 @@ STEP_LIMIT = "step limit"
 STOPPED = "stopped"
 STUCK = "stuck"
 DIVERGED = "diverged"
+UNUSABLE = "unusable"
 AT_MINIMUM = (CONVERGED, ENDED_AT_BOUND, SINGULAR)  # whichever of these it is, the parameters have arrived
 
 LEAST_MESSAGE = "the loss is least there, to rounding"  # said of what has converged by a solver

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gd_lightning.batch import ENOUGH_STEPS, Normal, cholesky, less, solve_rows
-from gd_lightning.convergence import CONVERGED, DIVERGED, LEAST_MESSAGE, STEP_LIMIT, Verdict, verdict
+from gd_lightning.convergence import CONVERGED, DIVERGED, LEAST_MESSAGE, STEP_LIMIT, UNUSABLE, Verdict, verdict
 from gd_lightning.curve import Curve
 from gd_lightning.fitting_checks import unusable
 from gd_lightning.levenberg_marquardt import MOST_STEPS, minimum
@@ -25,7 +25,6 @@ from gd_lightning.uncertainty import uncertainty
 
 __all__ = ["Fits", "Many"]
 
-UNUSABLE = "unusable"
 AT_ONCE = 3_000_000  # points that go side by side: many for what a call costs, and few enough for memory to be kept
 SHARE, SHARES = 2**21, 8  # points that one thread takes, and how many such at a time
 PLANES = 16  # of intermediate results beside those of each parameter, where no compiler spares them
@@ -362,7 +361,7 @@ class Many:
         curve = self.curve
         found = minimum(curve, points, self.loss_function, start, self.steps)
         params = found.params.cpu()
-        limit = Verdict(STEP_LIMIT, f"all {self.steps} steps were taken")
+        limit = Verdict(STEP_LIMIT, f"all {self.steps:,} steps were taken")
         told = [one or limit for one in found.verdicts]
         fits.status[:] = [one.status for one in told]
         fits.message[:] = [one.message for one in told]

@@ -88,6 +88,18 @@ def test_a_descent_that_diverged_says_so_elsewhere():
     assert fit("a*t + b", T, Y, lr=10.0, steps=2000).warnings == []
 
 
+def test_a_series_that_cannot_be_fitted_is_no_warning():
+    y = np.stack([Y, Y, Y])
+    y[1] = np.nan
+    result = fit("a*t + b", T, y)
+    assert result.status.tolist() == ["converged", "unusable", "converged"]
+    assert result.warnings == []
+    y[2, 0] = np.inf
+    assert fit("a*t + b + c", T, y).warnings == [
+        f"In 1 of 3 series (1) the data do not determine {name}: its error is infinite." for name in "bc"
+    ]
+
+
 def test_as_many_points_as_parameters():
     tells = "There are no more points than free parameters, so that nothing tells the noise and the errors."
     assert fit("a*t + b", T[:2], Y[:2]).warnings == [tells]
