@@ -397,9 +397,13 @@ class LearningRateGuide(Callback):
     Of a function that is not linear in its parameters the curvature changes on the way: it is looked at again after
     steps 10, 20, 50, 100, ..., or at the end of the batch in which they are taken, and logged as
     `guidance/largest_stable_lr`, `guidance/lr` and `guidance/condition_number`.
+
+    Args:
+        auto: how a warning spells the learning rate that is found; as in Python unless given.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, auto: str = 'lr="auto"') -> None:
+        self.auto = auto
         self.warned = False
         self._changes = False
         self._seen = 0  # the steps that were behind the run at the last look
@@ -428,7 +432,7 @@ class LearningRateGuide(Callback):
             self._log(trainer, told, self._seen)
 
     def _warn(self, trainer: Trainer, told: Guidance) -> None:
-        warning = told.warning()
+        warning = told.warning(self.auto)
         if warning is not None and trainer.is_global_zero and not self.warned:
             self.warned = True
             say(f"Warning: {warning}")

@@ -278,7 +278,7 @@ class CommandLine(LightningCLI):
             kwargs["accelerator"] = (
                 "cpu"  # Apple's GPU has no double precision, in which curvature and summary are told
             )
-        callbacks: list[Any] = [self.interruptions, self.report, LearningRateGuide()]
+        callbacks: list[Any] = [self.interruptions, self.report, LearningRateGuide("--model.lr auto")]
         if given.logger in (None, True):
             kwargs["logger"] = RunLogger(given.default_root_dir or ".")
         if self.subcommand in COMPARISONS:

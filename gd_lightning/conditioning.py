@@ -115,7 +115,7 @@ class Guidance:
     def _curvature(self) -> str:
         largest, smallest = _short(self.largest_curvature), _short(self.smallest_curvature)
         if self.series > 1 and self.steepest is not None and self.flattest is not None:
-            start = f"Of {self.series} series, largest curvature {largest} (series {self.steepest + 1})"
+            start = f"Of {self.series:,} series, largest curvature {largest} (series {self.steepest + 1})"
             smallest += f" (series {self.flattest + 1})"
         else:
             start = f"Largest curvature {largest}"
@@ -149,8 +149,12 @@ class Guidance:
     def _of_what(self) -> str:
         return f"{_short(self.largest_stable_lr * self.largest_curvature)} / largest curvature"
 
-    def warning(self) -> str | None:
-        """One line if the learning rate is too large; none if all is well, or nothing is known."""
+    def warning(self, auto: str = 'lr="auto"') -> str | None:
+        """One line if the learning rate is too large; none if all is well, or nothing is known.
+
+        Args:
+            auto: how the learning rate that is found is asked for, where this is read.
+        """
         if not self._grows:
             return None
         then = "so that the loss will grow" if self.exact and self.sampled is None else "so that the loss may grow"
@@ -162,7 +166,7 @@ class Guidance:
             limit = f"{self.largest_stable_lr:.8g}"
         return (
             f"lr={self.lr:g} is above the largest stable lr {limit} ({self._of_what()}), {then}; "
-            "use at most that, or lr: auto"
+            f"use at most that, or {auto}"
         )
 
     def to_dict(self) -> dict[str, Any]:

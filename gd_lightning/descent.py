@@ -486,7 +486,7 @@ class Descent:
         if self._reason:
             return self._reason
         taken = len(self.rmse_history)
-        limit = f"all {taken} steps were taken" if taken != 1 else "its one step was taken"
+        limit = f"all {taken:,} steps were taken" if taken != 1 else "its one step was taken"
         statuses = self.statuses
         if len(statuses) == 1:
             return self._verdicts[0].message if self._verdicts else limit
@@ -530,7 +530,7 @@ class Descent:
         factor = 1 / (1 + growth) if growth > 1 else 0.1
         if is_many(lr):
             return f"try a smaller lr, {factor:.1g} of it"
-        return f"try a smaller lr, such as {float(lr) * factor:.1e}"
+        return f"try a smaller lr, such as {float(lr) * factor:.2g}"
 
     def _schedule(self) -> None:
         assert self.scheduler is not None

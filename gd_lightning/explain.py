@@ -11,6 +11,9 @@ from gd_lightning.errors import suggest
 
 __all__ = ["explain"]
 
+TABLES = (".csv", ".tsv", ".parquet")
+CONFIGURATIONS = (".yaml", ".yml")
+
 
 def explain(message: str, parser: argparse.ArgumentParser) -> str:
     """One line for one of jsonargparse's messages, which list every type and class that was tried.
@@ -29,6 +32,8 @@ def explain(message: str, parser: argparse.ArgumentParser) -> str:
 
         return str(refusal(denied, key or ""))
     if option := _found(r"unrecognized arguments: (\S+)", message):
+        if where := _file_option(option, parser):
+            return f"{option} stands without its option; expected {where}"
         option = option.partition("=")[0]
         return f"unknown option {option}{_near(option, _options(parser))} (--help lists all)"
     if option := _found(r"does not accept option '([^']+)'", message):
@@ -108,6 +113,21 @@ def _readable(type_name: str) -> str:
 def _near(option: str, known: Iterable[str]) -> str:
     near = get_close_matches(option, list(known), n=1)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def _file_option(given: str, parser: argparse.ArgumentParser) -> str | None:
+    """What to type before a file that stands alone; none where it is no file."""
+    known = _options(parser)
+    ending = Path(given).suffix.lower()
+    if given.startswith("-") or not (ending in (*TABLES, *CONFIGURATIONS) or Path(given).is_file()):
+        return None
+    if ending in CONFIGURATIONS:
+        return f"--config {given}"
+    if ending == ".ckpt":
+        return f"--ckpt_path {given}"
+    if "--level" in known or "--data" not in known:  # predict, whose columns are those of the fit, and fit_many
+        return f"--data.path {given}"
+    return f"--data Table --data.path {given} --data.t ... --data.y ..."
 
 
 def _options(parser: argparse.ArgumentParser) -> set[str]:

@@ -243,7 +243,20 @@ class _Parser:
             )
         if "=" in self.source.replace("<=", "").replace(">=", ""):
             self.refuse("'=' is not part of a formula; write what stands on its right", self.source.index("=") + 1)
+        self._check_parentheses()
         self.refuse("not an expression; check the signs and parentheses here, and write products with *", column)
+
+    def _check_parentheses(self) -> None:
+        opened: list[int] = []
+        for column, sign in enumerate(self.source, start=self.margin + 1):
+            if sign == "(":
+                opened.append(column)
+            elif sign == ")" and not opened:
+                self.refuse("this ')' closes nothing; leave it out, or open it before", column)
+            elif sign == ")":
+                opened.pop()
+        if opened:
+            self.refuse("this '(' is never closed; add its ')'", opened[-1])
 
     def term(self, node: ast.expr) -> Term:
         """The value of a node: a number where it is constant, else a function of the names."""

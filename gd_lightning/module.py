@@ -308,7 +308,7 @@ class CurveFit(LightningModule):
 
     def on_train_end(self) -> None:
         if self.trainer.should_stop:
-            self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step} steps")
+            self.descent.stop(f"a callback or a time limit ended the fit after {self.global_step:,} steps")
         points = self._all_points()
         self.descent.end(self._optimizer(), points)
         if not self.descent.diverged:
@@ -349,6 +349,7 @@ class CurveFit(LightningModule):
         self.descent.load_state_dict(checkpoint["descent"])
         start = checkpoint["start"]
         self.lr, self.began = start["lr"], start["began"]
+        self.curve.known = tuple(self.curve.known_start(self.init))
         self.guidance = None if start["guidance"] is None else Guidance(**start["guidance"])
         self.left = checkpoint.get("left", 0)  # older ones were written at the end of an epoch
         self.started = True

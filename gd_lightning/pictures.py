@@ -285,7 +285,7 @@ def _grid(
         return Panel(title, x, one.targets, preds, None, one.sigma, line, holdout_shown, belts)
 
     rows = {name: [panel(i) for i in chosen] for name, chosen in worst_median_best(errors).items()}
-    title = f"{moment}: {len(errors)} series by RMSE\n{curve.function_name}"
+    title = f"{moment}: {len(errors):,} series by RMSE\n{curve.function_name}"
     names = (f"predicted {labels[-1]}" if several else labels[0], labels[-1])
     return series_grid(rows, title=title, labels=names, figure=figure)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from gd_lightning.digits import number, share
 from gd_lightning.report_cells import count, flat, is_batch, middle, range_of
-from gd_lightning.words import counted, counts, plural
+from gd_lightning.words import counted, counts, listed, plural
 
 __all__ = ["ROWS", "correlations", "facts", "is_flat", "measures", "title", "warnings"]
 
@@ -38,7 +38,7 @@ def facts(result: dict[str, Any]) -> list[tuple[str, str]]:
 def data(result: dict[str, Any]) -> str:
     """Points, rows that lack a value, points that were kept out, and what sigma means."""
     found = result.get("data", {})
-    parts = [f"{count(result)} series"] if is_batch(result) else []
+    parts = [f"{count(result):,} series"] if is_batch(result) else []
     parts += [plural(found["points"], "point")] if "points" in found else []
     if result.get("source"):
         parts[-1:] = [f"{part} of {result['source']}" for part in parts[-1:]]
@@ -48,7 +48,7 @@ def data(result: dict[str, Any]) -> str:
         parts.append(f"{result['sigma']} sigma" if result["sigma"] else "no sigma")
     lines = [", ".join(parts)]
     if found.get("left out"):
-        lines.append(f"{found['left out']} of {found['rows']} rows lack a value and were left out")
+        lines.append(f"{found['left out']:,} of {found['rows']:,} rows lack a value and were left out")
     if found.get("kept out"):
         errors = flat(result["holdout_rmse"])
         rmse = number(middle(errors)) + (" in the median" if is_batch(result) else "")
@@ -67,6 +67,8 @@ def way(result: dict[str, Any]) -> str:
     steps += f" from {STARTS.get(start, start)}" if start else ""
     if start == "random" and result.get("seed") is not None:
         steps += f" (seed {result['seed']})"
+    if start != "given" and (given := result.get("given")):
+        steps += f" but for {listed(given)}, which {'was' if len(given) == 1 else 'were'} given"
     text = ", ".join([*parts, steps])
     text += "" if loss == "mse" else f"; loss {loss}"
     found_nothing = start in ("guess", "multi-start") and is_flat(result.get("rmse_history", []))
@@ -84,7 +86,7 @@ def end(result: dict[str, Any]) -> str:
     if not is_batch(result):
         return f"{result['status']}: {message}" if message else result["status"]
     found = flat(result["status"])
-    if all(f"{times} {one}" in message for one, times in counted(found).items()):
+    if all(f"{times} {one}" in message.replace(",", "") for one, times in counted(found).items()):
         return str(message)
     return counts(found) + (f"; {message}" if message else "")
 

@@ -4,6 +4,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 from functools import cache, partial
 
 from torch import Tensor
@@ -182,6 +183,8 @@ def predictor_arguments(function: Function, predictors: Sequence[str] | None = N
             expected = (
                 f"a formula in {names[0]}, or in t" if written else f"a formula in t, which stands for {names[0]!r}"
             )
+            if near := get_close_matches(names[0], known, n=1):
+                expected += f"; did you mean {names[0]}, not {near[0]}?" if written else ""
         raise InputError(f"function: {function_name(function)} has the names {', '.join(known)}; expected {expected}")
     unused = next(name for name in names if name not in known)
     raise InputError(

@@ -75,7 +75,7 @@ def summarize(
     pace = _pace(guidance)
     unit = "RMSE" if loss_function is mse and points.sigma is None else "loss"
     took = plural(steps, "step")
-    of_all = f" over {math.prod(points.batch)} series" if points.batch else ""
+    of_all = f" over {math.prod(points.batch):,} series" if points.batch else ""
     now = f"{unit} {_shown(reached, unit, points)}{of_all} after {took}"
     if not least < reached:
         return Summary((f"{now}; Levenberg-Marquardt finds nothing better near it.",), reached, params.double(), steps)

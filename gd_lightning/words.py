@@ -24,12 +24,12 @@ def naming(rows: Iterable[int], count: int, names: Sequence[str] = ()) -> str:
     """
     shown = [names[i] if names else str(i + 1) for i in rows]
     listing = ", ".join([*shown[:SHOWN], "..."] if len(shown) > SHOWN else shown)
-    return f"in {len(shown)} of {count} series ({listing})"
+    return f"in {len(shown):,} of {count:,} series ({listing})"
 
 
 def plural(number: int, what: str) -> str:
-    """A number of things: `1 step`, `20 steps`."""
-    return f"{number} {what}{'s' * (number != 1)}"
+    """A number of things: `1 step`, `20,000 steps`."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def counted(found: Iterable[str]) -> dict[str, int]:
@@ -39,9 +39,9 @@ def counted(found: Iterable[str]) -> dict[str, int]:
 
 def counts(found: Iterable[str]) -> str:
     """The same in a sentence: `7 converged, 2 at bound`."""
-    return ", ".join(f"{number} {what}" for what, number in counted(found).items())
+    return ", ".join(f"{number:,} {what}" for what, number in counted(found).items())
 
 
 def describe_batch(batch: tuple[int, ...]) -> str:
     """How many series, in words."""
-    return f"{math.prod(batch)} series side by side" if batch else "one series"
+    return f"{math.prod(batch):,} series side by side" if batch else "one series"

@@ -95,7 +95,7 @@ def test_the_article_s_series(article):
     assert found.warning() is None
     assert told(curve, points, lr=1e-4).warning() == (
         "lr=0.0001 is above the largest stable lr 3.54e-05 (2 / largest curvature), so that the loss will grow; "
-        "use at most that, or lr: auto"
+        'use at most that, or lr="auto"'
     )
     assert "At lr 0.0001 the error grows by a factor of 4.65 a step." in told(curve, points, lr=1e-4).sentences()
 

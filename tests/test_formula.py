@@ -578,6 +578,21 @@ def test_any_text_is_a_formula_or_is_refused_at_once_and_touches_nothing(watch, 
         assert value.shape in {(), (2,)}
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a*exp(-t/tau + c", "column 6: this '(' is never closed; add its ')'"),
+        (" a*(b + (t - c)*d", "column 4: this '(' is never closed"),
+        ("a*`b (c`*(t + c", "column 10: this '(' is never closed"),
+        ("a*exp(-t/tau)) + c", "column 14: this ')' closes nothing"),
+        ("a*(t +* c)", "not an expression"),
+    ],
+)
+def test_parentheses_that_have_no_partner(text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        Formula(text)
+
+
 def test_a_name_stays_as_it_is_typed():
     """Python's parser would spell the micro sign, U+00B5, as the Greek letter, U+03BC, and ligatures as letters."""
     micro, greek, ligature = "\u00b5", "\u03bc", "\ufb01t"

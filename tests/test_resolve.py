@@ -224,6 +224,7 @@ def test_which_arguments_are_data(function, predictors, data, parameters):
         (line, ("x", "z"), "does not use the predictor 'x'"),
         (Formula("a*z + b"), None, "has the names a, z, b; expected a formula in t or x, or predictors by name"),
         (Formula("a*z + b"), ("dose",), "expected a formula in dose, or in t"),
+        (Formula("a*hour + b"), ("hours",), "a formula in hours, or in t; did you mean hours, not hour?"),
         (Formula("x1*x2"), ("x1", "x2"), "x1.x2 has no parameter beside x1, x2"),
     ],
 )

@@ -350,7 +350,7 @@ def test_two_processes_make_the_fit_of_one(parquet, tmp_path, batch_points):
     assert two["standard_errors"] == pytest.approx(one.standard_errors, rel=1e-9)
     minibatch = {"minibatch": batch_points} if batch_points else {}
     assert two["data"] == {"points": 1000, "rows": 1003, "left out": 3, "sample": 1000, **minibatch}
-    assert "1000 points of" in done.out
+    assert "1,000 points of" in done.out
 
 
 @pytest.mark.slow
