@@ -25,8 +25,8 @@ HEAD = """\
 # Every key
 
 Each key can stand in a YAML file, or be typed: `model: {lr: 3e-5}` in a file is `--model.lr 3e-5` on the command line.
-What is typed goes before what stands in the file, and of two files (`--config a.yaml --config b.yaml`) the second goes
-first. `gd-lightning fit --print_config` shows all keys with their values, and the `config.yaml` in the folder of a run
+What is typed wins over what stands in a file, and of two files (`--config a.yaml --config b.yaml`) the second wins.
+`gd-lightning fit --print_config` shows all keys with their values, and the `config.yaml` in the folder of a run
 is such a file. A key that does not exist is an error that names the nearest one. Only `--allow-import` is no key and is
 always typed: [what a file may do](../README.md#what-a-file-may-do).
 
@@ -129,7 +129,8 @@ def kind(hint: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(hint))
     if get_origin(hint) in (Union, UnionType):
         # sorted: Python keeps one order of a union, whoever wrote it first
-        return ", ".join(sorted({kind(one) for one in get_args(hint)}, key=lambda words: (words == "null", words)))
+        found = sorted({kind(one) for one in get_args(hint)}, key=lambda words: (words == "null", words))
+        return ", ".join(dict.fromkeys(", ".join(found).split(", ")))  # 64 may be a number, and a text
     known = get_origin(hint) or hint
     if known in WORDS:
         return WORDS[known]

@@ -220,7 +220,7 @@ class Stopping(Callback):
     Args:
         loss: the share of the loss that is still to be gained; 1e-6, in double precision 1e-10, unless given.
         gradient: cosine of the angle between the residuals and the direction in which a parameter moves the
-            predictions; the root of that unless given.
+            predictions, which is 0 at the minimum; the square root of `loss` unless given.
         step: the step to the minimum beside the size of each parameter, for data that are fitted exactly; a tenth of
             `loss` unless given.
         off: go on to the last step, whatever is reached.

@@ -58,15 +58,16 @@ class CurveFit(LightningModule):
         parameters: what is demanded of the parameters, by name, such as
             `{a: {init: 1, min: 0}, b: {expr: "2*a"}, c: {fixed: 0}}`.
         init: starting values by name.
-        start: where parameters without a starting value begin: `random` at random normal numbers, as in the article;
-            `data` at the function's guess from the data or, without one, at the best of many random starts. Unless
-            given, a function that is linear in its parameters starts at random, any other from the data; on the command
-            line every function does that is fitted to a table without start and lr.
+        start: where parameters without a starting value begin. `random`: at random normal numbers, as in the article.
+            `data`: at the function's guess from the data or, without one, at the best of many random starts. Unless
+            given, it is `random` for a function that is linear in its parameters, and `data` for any other; on the
+            command line it is `data` for every table that is fitted without start and lr.
         loss: mse, mae, huber or cauchy; `huber(2.5)` sets the scale of the last two. With sigma each is weighted.
-        lr: learning rate, above 0; `auto` for the best fixed one of the rule where the function is linear in its
-            parameters, 2 / (largest + smallest curvature) for plain descent, and otherwise 1 / largest curvature,
-            found anew as it changes; by name one for each parameter. Unless given, `auto`; but
-            1e-5, the article's, for a function that is linear in its parameters and starts at random or given values.
+        lr: learning rate, a number above 0, one for each parameter by its name, or `auto`. Where the function is linear
+            in its parameters, `auto` is the best fixed one of the rule, which for plain descent is
+            2 / (largest + smallest curvature). For any other function it is 1 / largest curvature, found anew as that
+            changes. Unless given, it is `auto`; but 1e-5, the article's, for a function that is linear in its
+            parameters and starts at random or given values.
         optimizer: the update rule: SGD, Momentum, Nesterov, RMSprop, Adam, LevenbergMarquardt, or a class of
             `torch.optim`. SGD unless given; on the command line LevenbergMarquardt, where a table is fitted without
             start, lr and optimizer.

@@ -20,7 +20,7 @@ from gd_lightning.optim import Rule
 from gd_lightning.points import Points
 from gd_lightning.sweep import STEPS, side_by_side
 from gd_lightning.sweep_result import SweepResult
-from gd_lightning.words import describe_batch
+from gd_lightning.words import describe_batch, listed
 
 __all__ = ["add_options", "read_lrs", "read_rules", "swept"]
 
@@ -54,8 +54,9 @@ def add_options(parser: LightningArgumentParser) -> None:
         "--heed",
         type=list[str],
         default=[],
-        help=f"Which of {', '.join(HEEDED)} count although they stand in a configuration, which may be one of fit; "
-        "those that are typed do, and a sweep saves which.",
+        help="A configuration may be one of fit: a sweep takes no model.lr from it, and no limit below "
+        f"{STEPS:,} steps, unless the key is named here: {listed(HEEDED)} can be. What is typed counts in any case, "
+        "and the config.yaml that a sweep saves names it here.",
     )
 
 
