@@ -97,7 +97,7 @@ class Interruptions(Callback):
             signal.signal(signal.SIGINT, self._heed)  # from here on Lightning ignores a second Ctrl-C
         between_steps, self._stepping = self._stepping is not None and self._stepping.halt is exception, None
         steps = len(pl_module.descent.rmse_history) if isinstance(pl_module, CurveFit) else 0
-        self.where = f" after {steps:,} steps"
+        self.where = f" after {steps} steps"  # which scripts may read
         last = trainer.checkpoint_callback
         if between_steps and isinstance(last, LastCheckpoint):
             try:
