@@ -72,7 +72,6 @@ class Curve(nn.Module):
         params: their values, a trainable tensor of shape `(*batch, P)`; zero until `start` is called. Fixed and
             tied parameters are among them; `project` keeps them at their values.
         initial_params: the values given to `start`, same shape.
-        known: the parameters whose starting values were given.
     """
 
     params: nn.Parameter
@@ -99,7 +98,6 @@ class Curve(nn.Module):
         self.demands = Parameters(self.names, parameters, self.function_name)
         self.params = nn.Parameter(torch.zeros(len(self.names)))
         self.register_buffer("initial_params", torch.zeros(len(self.names)))
-        self.known: tuple[str, ...] = ()
 
     def _resolve(self) -> Function:
         """Find the function that was given, and what comes with it."""
@@ -164,7 +162,6 @@ class Curve(nn.Module):
                 raise InputError(f"init: {name} is {value:g}, too large for {params.dtype}")
         if known:
             params[..., [self.names.index(name) for name in known]] = params.new_tensor(list(known.values()))
-        self.known = tuple(known)
         self.set_params(self.demands.project(params))
         self.initial_params = self.params.detach().clone()
 

@@ -350,7 +350,6 @@ class CurveFit(LightningModule):
         self.descent.load_state_dict(checkpoint["descent"])
         start = checkpoint["start"]
         self.lr, self.began = start["lr"], start["began"]
-        self.curve.known = tuple(self.curve.known_start(self.init))
         self.guidance = None if start["guidance"] is None else Guidance(**start["guidance"])
         self.left = checkpoint.get("left", 0)  # older ones were written at the end of an epoch
         self.started = True

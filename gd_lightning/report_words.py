@@ -5,7 +5,7 @@ from typing import Any
 
 from gd_lightning.digits import number, share
 from gd_lightning.report_cells import count, flat, is_batch, middle, range_of
-from gd_lightning.words import counted, counts, listed, plural
+from gd_lightning.words import counted, counts, plural
 
 __all__ = ["ROWS", "correlations", "facts", "is_flat", "measures", "title", "warnings"]
 
@@ -67,8 +67,6 @@ def way(result: dict[str, Any]) -> str:
     steps += f" from {STARTS.get(start, start)}" if start else ""
     if start == "random" and result.get("seed") is not None:
         steps += f" (seed {result['seed']})"
-    if start != "given" and (given := result.get("given")):
-        steps += f" but for {listed(given)}, which {'was' if len(given) == 1 else 'were'} given"
     text = ", ".join([*parts, steps])
     text += "" if loss == "mse" else f"; loss {loss}"
     found_nothing = start in ("guess", "multi-start") and is_flat(result.get("rmse_history", []))

@@ -517,7 +517,6 @@ class FitResult:
             "rmse_history": plain(self.rmse_history),
             "loss": self.loss,
             "start": self.start,
-            "given": list(self.curve.known),
             "optimizer": self.optimizer,
             "lr": plain(self.lr),
             "steps": self.steps,

@@ -287,7 +287,6 @@ def _read_1(file: _Reader, function: Function | None) -> "FitResult":
     curve.to(file.dtype)
     curve.set_params(values)
     curve.initial_params = initial
-    curve.known = file.texts("given") if "given" in file.content else ()  # which earlier files of this schema lack
     holdout = None if file.get("holdout", (dict, type(None)), "points or null") is None else file.points("holdout")
     holdout_rmse = None if holdout is None else file.numbers("holdout_rmse", points.batch)
     return FitResult(

@@ -211,7 +211,7 @@ def test_a_function_that_leaves_torch_is_refused_in_one_line(tmp_path):
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript"])
 def test_what_is_not_installed_is_named(missing, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(InputError, match=rf"{missing} is not installed; pip install gd-lightning\[onnx\]"):
+    with pytest.raises(InputError, match=rf"{missing} is not installed; pip install 'gd-lightning\[onnx\]'"):
         fitted("linear").to_onnx(tmp_path / "curve.onnx")
 
 

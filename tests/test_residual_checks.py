@@ -124,7 +124,7 @@ def test_one_outlier_among_many_series():
     residuals = noise("normal", (S, N), seed=9)
     residuals[123, 7] = 15.0
     [line] = checked(residuals).sentences()
-    assert line.startswith(f"Normality fails in 1 of {S} series (124); in the worst the residuals are not normal")
+    assert line.startswith(f"Normality fails in 1 of {S:,} series (124); in the worst the residuals are not normal")
 
 
 def test_more_failures_than_chance_explains_are_all_named():
