@@ -27,7 +27,11 @@ FILES = {
     "twice.csv": "speed,dist,dist\n1,2,3\n2,3,4\n3,4,5\n",
     "constant.csv": "speed,dist\n4,2\n4,3\n4,4\n",
     "sigma.csv": "speed,dist,err\n4,2,1\n5,3,0\n6,4,1\n",
+    "errors.csv": "speed,dist,err\n4,2,1\n5,3,2\n6,4,1\n",
+    "some.ckpt": "no checkpoint",
     "mixed.csv": b"speed,dist\n4,2\n5,3\xe9\n6,4\n",
+    "groups.csv": "speed,dist,who\n1,2,a\n2,3,a\n3,5,a\n4,4,a\n1,2,b\n2,3,b\n3,5,b\n4,4,b\n",
+    "replace.yaml": "{overwrite: true, data: {path: old.parquet, series: s, t: t, y: y}, model: {function: linear}}\n",
     "short.csv": "speed,dist,who\n1,2,a\n2,3,a\n3,4,a\n1,2,b\n",
     "below.csv": "speed,dist\n-1,2\n1,3\n2,4\n",
     "old.parquet": b"PAR1 but no Parquet",
@@ -202,6 +206,38 @@ CASES = {
     "missing accelerator": (["fit", "--trainer.accelerator=cuda"], ["accelerator auto takes what this machine has"]),
     "processes that keep the result": (["fit", "--trainer.strategy=ddp_spawn"], ["'ddp_spawn'", "expected ddp"]),
     "unknown accelerator": (["fit", "--trainer.accelerator=gpuu"], ["'gpuu'", "cpu"]),
+    "a sweep of several series": (
+        ["sweep", *TABLE[1:], "--data.path=groups.csv", "--data.series=who"],
+        ["data: 2 series", "sweep takes one: leave data.series out"],
+    ),
+    "a sweep with a scheduler": (
+        ["sweep", "--model.scheduler=torch.optim.lr_scheduler.ExponentialLR", "--model.scheduler.gamma=0.9"],
+        ["model.scheduler: sweep compares learning rates that stay; leave the scheduler out"],
+    ),
+    "a comparison of several series": (
+        ["compare", *TABLE[1:], "--data.path=groups.csv", "--data.series=who"],
+        ["data: 2 series", "compare takes one: leave data.series out"],
+    ),
+    "a sigma of which column": (
+        [
+            "fit",
+            "--data=Table",
+            "--data.path=errors.csv",
+            "--data.t=speed",
+            "--data.target=dist/speed",
+            "--data.sigma=err",
+        ],
+        ["data.sigma: add data.y, to say which column of data.target it belongs to"],
+    ),
+    "a checkpoint without its option": (
+        ["fit", "some.ckpt"],
+        ["expected --ckpt_path some.ckpt"],
+    ),
+    "replacing, by a file": (
+        ["fit_many", "--config=replace.yaml"],
+        ["given true in a configuration", "type --overwrite"],
+    ),
+    "unknown intervals": (["fit", "--model.intervals=tt"], ["intervals: given 'tt'; did you mean 't'?"]),
     "plots of every zeroth step": (["fit", "--plots.every_n_steps=0"], ["plots.every_n_steps: given 0"]),
 }
 

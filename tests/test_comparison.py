@@ -446,3 +446,10 @@ def test_residuals_beyond_sigma_are_told_where_the_fit_warns_of_them(chance):
     found = compare(t, y, "linear", sigma=np.ones(20), absolute_sigma=True)
     told = any("larger than sigma says" in line for line in found.sentences)
     assert told == any("larger than sigma says" in line for line in found.best.result.warnings) == (chance < 0.005)
+
+
+def test_a_single_callable_is_compared_with_a_constant():
+    t = np.arange(8.0)
+    found = compare(t, 2 * t + np.cos(5 * t), functions=lambda t, slope: slope * t)
+    assert [row.p for row in found.rows] == [1]
+    assert found.best.result.parameters["slope"] == pytest.approx((t @ (2 * t + np.cos(5 * t))) / (t @ t))

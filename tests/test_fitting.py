@@ -289,3 +289,27 @@ def test_compiled_steps_go_the_same_way(article, monkeypatch):
     plain = fit("quadratic", article.t, article.y, **options)
     assert taken == [100]
     np.testing.assert_allclose(compiled.rmse_history, plain.rmse_history, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"absolute_sigma": "yes", "sigma": 1.0}, "absolute_sigma: given 'yes', expected true or false"),
+        ({"optimizer": torch.optim.SGD, "lr": {"a": 1e-3, "b": 1e-2}, "steps": 3}, "one"),
+        (
+            {"optimizer": SGD, "lr": 1e-3, "scheduler": lambda optimizer: 3, "steps": 3},
+            "scheduler: given",
+        ),
+    ],
+)
+def test_what_no_fit_takes_is_refused(options, said):
+    with pytest.raises(InputError, match=said):
+        fit("linear", [0.0, 1.0, 2.0, 3.0], [1.0, 3.0, 5.5, 7.0], **options)
+
+
+def test_several_predictors_are_given_by_name():
+    x = np.arange(6.0)
+    found = fit("a*x1 + b*x2", {"x1": x, "x2": x**2}, x + x**2)
+    with pytest.raises(InputError, match="t: given list, expected a mapping or data frame with x1, x2"):
+        found.predict([1.0, 2.0])
+    assert found.predict({"x1": [1.0], "x2": [2.0]}).tolist() == pytest.approx([3.0])

@@ -385,3 +385,15 @@ def test_memory_does_not_grow_with_the_points(tmp_path):
         grown = pool.apply(memory_of_a_fit, paths)
     # in memory they take 77 MB as a table, as much again as tensors, and more for predictions and gradients
     assert grown < 40
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ((["one.parquet"], "t,t", "y"), r"data\.t: given \['t', 't'\], expected one column or several different ones"),
+        (([], "t", "y"), r"data\.path: given no file, expected at least one"),
+    ],
+)
+def test_a_table_that_names_nothing_to_read(args, said):
+    with pytest.raises(InputError, match=said):
+        StreamedTable(*args)

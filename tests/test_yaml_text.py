@@ -34,3 +34,8 @@ def test_a_reader_with_kinds_of_its_own_is_heard():
 def test_what_is_right_is_read():
     text = "a: 1\nb: [2021-09-09, ~, 1e3, .inf, true]\nc: &c {x: 1}\nd: *c"
     assert yaml_text.load(text) == yaml.safe_load(text)
+
+
+def test_a_text_that_nobody_writes_is_not_read():
+    with pytest.raises(yaml.YAMLError, match="10,000,001 letters, expected at most 10,000,000"):
+        yaml_text.load("a" * 10_000_001)
