@@ -73,17 +73,23 @@ def test_it_says_what_came_out(fitted):
     assert (folder / "fits.png").read_bytes().startswith(b"\x89PNG")
 
 
+class Hundreds:
+    """Files of a thousand series, a hundred in each chunk."""
+
+    series = 1_000
+
+    def count(self, *chunks):
+        return 100 * len(chunks)
+
+
+class Main:
+    """The Trainer of the first process."""
+
+    is_global_zero = True
+
+
 def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, capsys):
     """Which may have waited for a compiler: here a minute, and each other chunk ten seconds."""
-
-    class Hundreds:
-        series = 1_000
-
-        def count(self, *chunks):
-            return 100 * len(chunks)
-
-    class Main:
-        is_global_zero = True
 
     times = iter([0, 60, *range(70, 150, 10)])
     monkeypatch.setattr("gd_lightning.many_progress.time.monotonic", lambda: next(times))
@@ -103,15 +109,6 @@ def test_the_time_left_is_told_without_the_first_chunk(tmp_path, monkeypatch, ca
 
 
 def test_a_bar_on_a_terminal(tmp_path, monkeypatch):
-    class Hundreds:
-        series = 1_000
-
-        def count(self, *chunks):
-            return 100 * len(chunks)
-
-    class Main:
-        is_global_zero = True
-
     shown = io.StringIO()
     terminal = Console(file=shown, force_terminal=True, width=100)
     monkeypatch.setattr("gd_lightning.many_progress.Console", lambda stderr: terminal)
